@@ -5,7 +5,7 @@ use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use pgtq_setup::postgres::{Options, PrivatePostgres};
+use pgtq_setup::postgres::{PrivatePostgres, ServerOptions};
 use pgtq_tests::{
     Proxy, Runner, RunnerOptions, Sql, cli, create_app_rows, hello_version, plugin_dir, wait_until,
 };
@@ -203,8 +203,10 @@ impl Cluster {
 
 /// Starts the server on existing data.
 fn serve(data: &tempfile::TempDir) -> PrivatePostgres {
-    PrivatePostgres::start(&Options::keep(data.path()), &|line| eprintln!("{line}"))
-        .unwrap_or_else(|error| panic!("{error}"))
+    PrivatePostgres::start(&ServerOptions::keep(data.path()), &|line| {
+        eprintln!("{line}")
+    })
+    .unwrap_or_else(|error| panic!("{error}"))
 }
 
 fn metrics(port: u16) -> std::io::Result<String> {

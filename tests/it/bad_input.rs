@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
-use pgtq_setup::postgres::{Data, Options, PrivatePostgres};
+use pgtq_setup::postgres::{Data, PrivatePostgres, ServerOptions};
 use pgtq_tests::{Database, Finished, cli, plugin, program, repository, wait_until};
 
 use crate::fixture::{Fixture, start, wait_for_handlers};
@@ -362,11 +362,11 @@ async fn an_interrupted_wait_does_not_cancel_the_task() {
 #[test]
 fn a_runner_survives_a_database_restart_and_finishes_its_tasks() {
     let home = tempfile::tempdir().unwrap();
-    let options = Options {
+    let options = ServerOptions {
         data: Data::Keep(home.path().join("postgres")),
         // Commits must survive the shutdown.
         durable: true,
-        ..Options::ephemeral()
+        ..ServerOptions::ephemeral()
     };
     let up = || PrivatePostgres::start(&options, &|_| {}).unwrap_or_else(|error| panic!("{error}"));
     let server = up();

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::time::Duration;
 
-use pgtq_task::{Attempt, HandlerFuture, Limits, Outcome, Problem, Report, SqlGrant, TaskId};
+use pgtq_task::{Attempt, GuestError, HandlerFuture, Limits, Outcome, Report, SqlGrant, TaskId};
 use pgtq_tests::{Database, Fault, Proxy, Rule, wait_until_async};
 use tokio::sync::Semaphore;
 
@@ -105,8 +105,11 @@ fn in_two_parts(attempt: Attempt, grant: SqlGrant) -> HandlerFuture {
             insert(&attempt, &grant, "first").await?;
             let checkpoint = attempt.database.checkpoint(&limits, "1");
             match tokio::time::timeout(Duration::from_millis(300), checkpoint).await {
-                Ok(_) => Err(Problem::new("unavailable", "the checkpoint did not wait")),
-                Err(_) => Err(Problem::new("timeout", "timed out, as in the sandbox")),
+                Ok(_) => Err(GuestError::new(
+                    "unavailable",
+                    "the checkpoint did not wait",
+                )),
+                Err(_) => Err(GuestError::new("timeout", "timed out, as in the sandbox")),
             }
         };
         match parts.await {

@@ -1,7 +1,7 @@
 //! Crash counts: outages and deploys do not count as crashes, and a suspect task does not
 //! delay others.
 
-use pgtq_setup::postgres::{Options, PrivatePostgres};
+use pgtq_setup::postgres::{PrivatePostgres, ServerOptions};
 use pgtq_tests::{Sql, cli, plugin_dir, wait_until};
 
 use crate::tasks::{database, push, runner, wait_for_finished};
@@ -20,7 +20,7 @@ fn an_outage_longer_than_a_lease_counts_no_crash() {
         .tempdir()
         .expect("a temporary directory is created");
     let start = || {
-        let options = Options::keep(data.path());
+        let options = ServerOptions::keep(data.path());
         PrivatePostgres::start(&options, &|line| eprintln!("{line}"))
             .unwrap_or_else(|error| panic!("{error}"))
     };

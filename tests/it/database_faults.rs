@@ -5,7 +5,7 @@ use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
-use pgtq_setup::postgres::{Options, PrivatePostgres};
+use pgtq_setup::postgres::{PrivatePostgres, ServerOptions};
 use pgtq_task::{Attempt, HandlerFuture, Outcome, Report, SqlGrant};
 use pgtq_tests::{Proxy, Sql, cli, wait_until};
 use tokio::runtime::Runtime;
@@ -28,9 +28,9 @@ fn engine(runtime: &Runtime, url: &str) -> Engine {
 
 fn private(settings: &[(&str, &str)]) -> (PrivatePostgres, Sql) {
     let own = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
-    let options = Options {
+    let options = ServerOptions {
         settings: settings.iter().map(own).collect(),
-        ..Options::ephemeral()
+        ..ServerOptions::ephemeral()
     };
     let server = PrivatePostgres::start(&options, &|line| eprintln!("{line}"))
         .unwrap_or_else(|error| panic!("{error}"));

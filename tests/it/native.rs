@@ -8,8 +8,8 @@ use pgtq_engine::plugin::{NewVersion, Registry};
 use pgtq_engine::{EngineConfig, QueueSpec, Shutdown, Summary, run};
 use pgtq_store::{DatabaseConfig, Store};
 use pgtq_task::{
-    Attempt, AttemptRecord, Digest, ErrorKind, Failure, Handler, HandlerFuture, HandlerInfo,
-    Limits, Name, NewTask, Outcome, Problem, Report, SqlGrant,
+    Attempt, AttemptRecord, Digest, ErrorKind, Failure, GuestError, Handler, HandlerFuture,
+    HandlerInfo, Limits, Name, NewTask, Outcome, Report, SqlGrant,
 };
 use pgtq_tests::{Sql, create_app_rows, login_role};
 use tokio::task::JoinHandle;
@@ -137,7 +137,11 @@ pub(crate) async fn busy(time: Duration) {
     let _ = tokio::time::timeout(time, nothing).await;
 }
 
-pub(crate) async fn insert(attempt: &Attempt, grant: &SqlGrant, note: &str) -> Result<(), Problem> {
+pub(crate) async fn insert(
+    attempt: &Attempt,
+    grant: &SqlGrant,
+    note: &str,
+) -> Result<(), GuestError> {
     let params = serde_json::json!([attempt.task.id.0, note]).to_string();
     let statement = "INSERT INTO app.rows VALUES ($1, $2)";
     let limits = Limits::default();
@@ -146,7 +150,7 @@ pub(crate) async fn insert(attempt: &Attempt, grant: &SqlGrant, note: &str) -> R
 }
 
 /// The report of an attempt whose SQL failed.
-pub(crate) fn failed(problem: Problem) -> Report {
+pub(crate) fn failed(problem: GuestError) -> Report {
     let mut failure = Failure::new(ErrorKind::Error, problem.message);
     failure.code = problem.code;
     Report::without_guest(Outcome::Retry {

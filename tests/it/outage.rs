@@ -1,6 +1,6 @@
 //! Crashes and restarts of Postgres, with a durable server.
 
-use pgtq_setup::postgres::{Options, PrivatePostgres};
+use pgtq_setup::postgres::{PrivatePostgres, ServerOptions};
 use pgtq_tests::{Sql, cli, plugin_dir, wait_until};
 
 use crate::tasks::{assert_completed_once, n_finished, push, runner, wait_for_finished};
@@ -23,7 +23,7 @@ fn tasks_survive_two_crashes_of_postgres() {
         .tempdir()
         .expect("a temporary directory is created");
     let start = || {
-        let options = Options::keep(data.path());
+        let options = ServerOptions::keep(data.path());
         PrivatePostgres::start(&options, &|line| eprintln!("{line}"))
             .unwrap_or_else(|error| panic!("{error}"))
     };

@@ -5,7 +5,7 @@ use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 
-use pgtq_setup::postgres::{Options, PrivatePostgres};
+use pgtq_setup::postgres::{PrivatePostgres, ServerOptions};
 use pgtq_tests::{HttpServer, Sql, cli, http_page, plugin_dir, program, wait_until};
 
 /// Every planted secret contains one of these. Letters and digits survive every kind of
@@ -47,8 +47,9 @@ struct PasswordServer {
 
 impl PasswordServer {
     fn start() -> Self {
-        let server = PrivatePostgres::start(&Options::ephemeral(), &|line| eprintln!("{line}"))
-            .unwrap_or_else(|error| panic!("{error}"));
+        let server =
+            PrivatePostgres::start(&ServerOptions::ephemeral(), &|line| eprintln!("{line}"))
+                .unwrap_or_else(|error| panic!("{error}"));
         cli(&server.url(), &["migrate"], "").success();
         let sql = Sql::connect(&server.url());
         let password = PASSWORD.replace('\'', "''");

@@ -1,6 +1,7 @@
 //! Tests of the source code: dependencies between crates and modules, lengths of files,
-//! places of SQL and wasmtime.
+//! names of types, places of SQL and wasmtime.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -242,6 +243,68 @@ fn no_file_is_longer_than_four_hundred_lines_of_code() {
         }
     }
     assert_none(&broken, "split these by meaning");
+}
+
+/// Names with more than one definition, and why.
+const DEFINED_TWICE: &[(&str, &str)] = &[
+    ("Manifest", "`task` specialises the contract's type"),
+    ("HandlerInfo", "`task` specialises the contract's type"),
+    ("Fd", "the same short form in every file of one capability"),
+    (
+        "Socket",
+        "the same short form in every file of one capability",
+    ),
+];
+
+/// The type that a line of code defines, if any. Aliases inside of an implementation are
+/// names of its trait.
+fn defined_type(line: &str) -> Option<&str> {
+    let code = line.trim_start();
+    let code = match code.strip_prefix("pub(") {
+        Some(rest) => rest.split_once(") ")?.1,
+        None => code.strip_prefix("pub ").unwrap_or(code),
+    };
+    let (keyword, rest) = code.split_once(' ')?;
+    let is_definition = ["struct", "enum", "trait", "union"].contains(&keyword)
+        || (keyword == "type" && !line.starts_with(' '));
+    let name = rest
+        .split(|c: char| !c.is_alphanumeric() && c != '_')
+        .next()?;
+    (is_definition && name.starts_with(char::is_uppercase)).then_some(name)
+}
+
+#[test]
+fn no_type_name_is_defined_twice_in_the_runner() {
+    let mut places: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for folder in ["runner", "sdk/contract/src"] {
+        for (path, text) in files(folder, "rs") {
+            if is_test_file(&path) {
+                continue;
+            }
+            for (number, line) in code_lines(without_tests(&text)) {
+                if let Some(name) = defined_type(line) {
+                    let place = format!("{path}:{number}");
+                    places.entry(name.to_owned()).or_default().push(place);
+                }
+            }
+        }
+    }
+    places.retain(|_, of_name| of_name.len() > 1);
+    let unused: Vec<&str> = DEFINED_TWICE
+        .iter()
+        .filter(|(name, _)| !places.contains_key(*name))
+        .map(|(name, _)| *name)
+        .collect();
+    assert_eq!(unused, [""; 0], "exceptions that are no longer needed");
+    places.retain(|name, _| DEFINED_TWICE.iter().all(|(allowed, _)| name != allowed));
+    let broken: Vec<String> = places
+        .iter()
+        .map(|(name, of_name)| format!("{name}: {}", of_name.join(", ")))
+        .collect();
+    assert_none(
+        &broken,
+        "a type name means one thing: name each for what it is",
+    );
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 
-use pgtq_setup::postgres::{Options, PrivatePostgres};
+use pgtq_setup::postgres::{PrivatePostgres, ServerOptions};
 use pgtq_store::{DatabaseConfig, Store};
 
 /// The template of migrated databases.
@@ -82,7 +82,7 @@ async fn store(url: &str) -> Store {
 fn server() -> &'static PrivatePostgres {
     static SERVER: OnceLock<PrivatePostgres> = OnceLock::new();
     SERVER.get_or_init(|| {
-        PrivatePostgres::start(&Options::ephemeral(), &|line| eprintln!("{line}"))
+        PrivatePostgres::start(&ServerOptions::ephemeral(), &|line| eprintln!("{line}"))
             .unwrap_or_else(|error| panic!("{error}"))
     })
 }

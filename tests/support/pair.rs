@@ -6,7 +6,7 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
 
-use pgtq_setup::postgres::{Options, PrivatePostgres};
+use pgtq_setup::postgres::{PrivatePostgres, ServerOptions};
 use tempfile::TempDir;
 
 use crate::{Sql, cli, wait_until};
@@ -111,11 +111,11 @@ fn directory() -> TempDir {
 }
 
 fn keep(dir: &Path) -> PrivatePostgres {
-    let options = Options {
+    let options = ServerOptions {
         // Only servers crash here, not the machine, so writes survive without fsync.
         durable: false,
         settings: vec![("synchronous_commit".to_owned(), "on".to_owned())],
-        ..Options::keep(dir)
+        ..ServerOptions::keep(dir)
     };
     PrivatePostgres::start(&options, &|line| eprintln!("{line}"))
         .unwrap_or_else(|error| panic!("{error}"))

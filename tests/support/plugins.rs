@@ -3,7 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-use pgtq_setup::toolchain::{BuildError, BuildOptions, Built, Output, Toolchain, build_plugin};
+use pgtq_setup::toolchain::{
+    BuildError, BuildOptions, Built, CompilerOutput, Toolchain, build_plugin,
+};
 
 use crate::process::target_dir;
 
@@ -58,7 +60,7 @@ fn build(out: &str, options: BuildOptions) -> Built {
         .unwrap_or_else(|missing| panic!("{missing}\n  help: {}", missing.fix));
     let options = BuildOptions {
         out_dir: Some(target_dir().join("tmp").join(out)),
-        output: Output::Keep,
+        output: CompilerOutput::Keep,
         ..options
     };
     match build_plugin(&toolchain, &dir, &options) {

@@ -34,7 +34,7 @@ pub(crate) struct Batch<'a> {
 /// The format of a line if the command line names no handler.
 #[derive(serde::Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Line {
+struct BatchLine {
     handler: Name,
     #[serde(default)]
     args: Option<Box<RawValue>>,
@@ -80,7 +80,7 @@ pub(crate) async fn run(
         first_line: batch.skip,
     };
     file.seek(SeekFrom::Start(0))?;
-    let mut reader = Lines::new(&mut file);
+    let mut reader = NumberedLines::new(&mut file);
     while let Some((number, line)) = reader.next_line()? {
         if number <= batch.skip {
             continue;
@@ -112,7 +112,7 @@ fn task(batch: &Batch<'_>, known: &Handlers, line: &str) -> Result<NewTask, Prob
         task.handler = handler.clone();
         task.args = line.to_owned();
     } else {
-        let line: Line = serde_json::from_str(line).map_err(|error| {
+        let line: BatchLine = serde_json::from_str(line).map_err(|error| {
             Problem::usage(format!("not a task: {error}"))
                 .help("write {\"handler\": \"…\", \"args\": {…}}; with HANDLER on the command line, write only the arguments")
         })?;
@@ -215,7 +215,7 @@ fn each(
     file: &mut File,
     mut with: impl FnMut(u64, &str) -> Result<(), Problem>,
 ) -> Result<(), Problem> {
-    let mut lines = Lines::new(file);
+    let mut lines = NumberedLines::new(file);
     while let Some((number, line)) = lines.next_line()? {
         with(number, &line)?;
     }
@@ -223,14 +223,14 @@ fn each(
 }
 
 /// The lines that are not blank, with their numbers.
-struct Lines<'a> {
+struct NumberedLines<'a> {
     reader: BufReader<&'a mut File>,
     number: u64,
 }
 
-impl<'a> Lines<'a> {
+impl<'a> NumberedLines<'a> {
     fn new(file: &'a mut File) -> Self {
-        Lines {
+        NumberedLines {
             reader: BufReader::new(file),
             number: 0,
         }

@@ -21,7 +21,7 @@ pub mod values;
 
 pub use error::ConfigError;
 pub use grants::Grants;
-pub use keys::Key;
+pub use keys::SettingKey;
 pub use layers::Layers;
 pub use origin::{Flag, Origin, Setting};
 pub use queues::QueueSlots;

@@ -88,8 +88,8 @@ fn private_url(start: &Path) -> Option<String> {
     Some(url.trim().to_owned()).filter(|url| !url.is_empty())
 }
 
-impl From<pgtq_store::ConfigError> for Problem {
-    fn from(error: pgtq_store::ConfigError) -> Self {
+impl From<pgtq_store::UrlError> for Problem {
+    fn from(error: pgtq_store::UrlError) -> Self {
         Problem::usage(error.message)
     }
 }

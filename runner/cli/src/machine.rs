@@ -106,7 +106,7 @@ pub(crate) fn plugins(config: &Config, sandbox: &Sandbox, registry: &Registry) -
 }
 
 /// A plugin file that was read, compiled and probed for its manifest.
-pub struct Loaded {
+pub struct LoadedPlugin {
     /// The file name without extension, which selects the grants.
     pub(crate) plugin: String,
     pub(crate) digest: Digest,
@@ -116,7 +116,7 @@ pub struct Loaded {
 }
 
 /// Reads and loads `file` like a runner.
-pub async fn load(sandbox: &Sandbox, file: &Path) -> Result<Loaded, Problem> {
+pub async fn load(sandbox: &Sandbox, file: &Path) -> Result<LoadedPlugin, Problem> {
     let bytes = read(file)?;
     let digest = Digest::of(&bytes);
     let refused =
@@ -128,7 +128,7 @@ pub async fn load(sandbox: &Sandbox, file: &Path) -> Result<Loaded, Problem> {
     let plugin = file.file_stem().unwrap_or_default();
     let plugin = plugin.to_string_lossy().into_owned();
     let manifest = compiled.probe_as(&plugin).await.map_err(refused)?;
-    Ok(Loaded {
+    Ok(LoadedPlugin {
         plugin,
         digest,
         compiled,

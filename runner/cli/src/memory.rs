@@ -6,12 +6,12 @@ use std::fmt::Debug;
 use std::future::ready;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use pgtq_task::{Database, DatabaseFuture, Limits, Problem, SqlGrant};
+use pgtq_task::{Database, DatabaseFuture, GuestError, Limits, SqlGrant};
 
 /// Answers SQL statements.
 pub(crate) trait Answers: Debug + Send + Sync {
     /// The answer to one statement: JSON as in the contract's `sql.run`.
-    fn answer(&self, statement: &str, params: &str) -> Result<String, Problem>;
+    fn answer(&self, statement: &str, params: &str) -> Result<String, GuestError>;
 }
 
 /// Rejects all SQL statements.
@@ -19,8 +19,8 @@ pub(crate) trait Answers: Debug + Send + Sync {
 pub(crate) struct NoSql;
 
 impl Answers for NoSql {
-    fn answer(&self, _: &str, _: &str) -> Result<String, Problem> {
-        Err(Problem::new(
+    fn answer(&self, _: &str, _: &str) -> Result<String, GuestError> {
+        Err(GuestError::new(
             "unavailable",
             "SQL is not available in `pgtq call`: run the handler in a queue (`pgtq dev`), or record responses to its statements in a case of `pgtq test`",
         ))
@@ -31,27 +31,27 @@ impl Answers for NoSql {
 /// the commit, like Postgres.
 #[derive(Debug)]
 pub(crate) struct Memory {
-    inner: Mutex<Inner>,
+    inner: Mutex<MemoryState>,
     answers: Arc<dyn Answers>,
 }
 
 #[derive(Debug, Default)]
-struct Inner {
+struct MemoryState {
     saved: BTreeMap<String, String>,
     /// Saved in the open transaction.
     open: BTreeMap<String, String>,
     is_open: bool,
     /// The error that prevents the commit of the transaction.
-    doom: Option<Problem>,
+    doom: Option<GuestError>,
 }
 
 impl Memory {
     /// `saved` is the state that earlier attempts saved.
     pub(crate) fn new(saved: BTreeMap<String, String>, answers: Arc<dyn Answers>) -> Self {
         Memory {
-            inner: Mutex::new(Inner {
+            inner: Mutex::new(MemoryState {
                 saved,
-                ..Inner::default()
+                ..MemoryState::default()
             }),
             answers,
         }
@@ -59,7 +59,7 @@ impl Memory {
 
     /// Ends the attempt: commits if it succeeded, otherwise rolls back. Returns the saved
     /// values, and the error that prevented the commit.
-    pub(crate) fn end(&self, succeeded: bool) -> (BTreeMap<String, String>, Option<Problem>) {
+    pub(crate) fn end(&self, succeeded: bool) -> (BTreeMap<String, String>, Option<GuestError>) {
         let mut inner = self.lock();
         let doom = inner.doom.take();
         if succeeded && doom.is_none() {
@@ -68,12 +68,12 @@ impl Memory {
         (inner.saved.clone(), doom)
     }
 
-    fn lock(&self) -> MutexGuard<'_, Inner> {
+    fn lock(&self) -> MutexGuard<'_, MemoryState> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Inner {
+impl MemoryState {
     fn commit(&mut self) {
         let open = std::mem::take(&mut self.open);
         self.saved.extend(open);
@@ -81,10 +81,10 @@ impl Inner {
     }
 
     /// Fails if an earlier statement of the transaction failed.
-    fn check(&self) -> Result<(), Problem> {
+    fn check(&self) -> Result<(), GuestError> {
         match &self.doom {
             None => Ok(()),
-            Some(doom) => Err(Problem::new(
+            Some(doom) => Err(GuestError::new(
                 "sql:25P02",
                 format!(
                     "the transaction is doomed, because an earlier statement failed ({}: {})",
@@ -158,9 +158,9 @@ mod tests {
     struct Echo;
 
     impl Answers for Echo {
-        fn answer(&self, statement: &str, _: &str) -> Result<String, Problem> {
+        fn answer(&self, statement: &str, _: &str) -> Result<String, GuestError> {
             match statement {
-                "bad" => Err(Problem::new("sql:23505", "a duplicate")),
+                "bad" => Err(GuestError::new("sql:23505", "a duplicate")),
                 _ => Ok("{}".to_owned()),
             }
         }

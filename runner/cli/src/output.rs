@@ -75,10 +75,10 @@ pub(crate) struct Rows {
     /// the list in JSON.
     schema: &'static str,
     columns: &'static [&'static str],
-    rows: Vec<Row>,
+    rows: Vec<OutputRow>,
 }
 
-struct Row {
+struct OutputRow {
     id: String,
     cells: Vec<Cell>,
     /// On one line.
@@ -100,7 +100,7 @@ impl Rows {
     )]
     pub(crate) fn push(&mut self, id: impl ToString, cells: Vec<Cell>, json: impl Serialize) {
         debug_assert_eq!(cells.len(), self.columns.len(), "one cell a column");
-        self.rows.push(Row {
+        self.rows.push(OutputRow {
             id: id.to_string(),
             cells,
             json: json::line(&json),
@@ -109,7 +109,8 @@ impl Rows {
 
     /// All rows as a JSON array, for use in another object.
     pub(crate) fn as_json(&self) -> Value {
-        let read = |row: &Row| -> Value { serde_json::from_str(&row.json).expect("just written") };
+        let read =
+            |row: &OutputRow| -> Value { serde_json::from_str(&row.json).expect("just written") };
         self.rows.iter().map(read).collect()
     }
 

@@ -16,11 +16,11 @@ use tokio::time::{Instant, timeout_at};
 /// The permits that plugins share. Waiters of one plugin are served in order.
 #[derive(Debug)]
 pub(super) struct FairSemaphore {
-    state: Mutex<State>,
+    state: Mutex<FairState>,
 }
 
 #[derive(Debug)]
-struct State {
+struct FairState {
     free: usize,
     /// Of the free permits, those reserved for plugins that hold none.
     reserved: usize,
@@ -38,7 +38,7 @@ pub(super) struct FairPermit {
     of: Option<(Arc<FairSemaphore>, Arc<str>)>,
 }
 
-impl State {
+impl FairState {
     fn may_take(&self, plugin: &str) -> bool {
         match self.held.get(plugin) {
             None => self.free > 0,
@@ -66,7 +66,7 @@ impl FairSemaphore {
     /// With this number of permits, at least 1.
     pub(super) fn new(permits: usize) -> Arc<FairSemaphore> {
         Arc::new(FairSemaphore {
-            state: Mutex::new(State {
+            state: Mutex::new(FairState {
                 free: permits.max(1),
                 reserved: permits / 8,
                 held: HashMap::new(),
@@ -101,7 +101,7 @@ impl FairSemaphore {
             state.waiting.insert(id, (Arc::clone(plugin), send));
             (id, turn)
         };
-        let _waiting = Waiting { of: self, id };
+        let _waiting = FairWaiter { of: self, id };
         timeout_at(deadline, turn).await.ok()?.ok()
     }
 
@@ -129,7 +129,7 @@ impl FairSemaphore {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, FairState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -151,7 +151,7 @@ impl FairSemaphore {
     }
 }
 
-impl State {
+impl FairState {
     /// The first waiter whose plugin may take a permit.
     fn next_in_turn(&self) -> Option<u64> {
         if self.free == 0 {
@@ -172,12 +172,12 @@ impl Drop for FairPermit {
 }
 
 /// A place in the queue, left on drop.
-struct Waiting<'a> {
+struct FairWaiter<'a> {
     of: &'a FairSemaphore,
     id: u64,
 }
 
-impl Drop for Waiting<'_> {
+impl Drop for FairWaiter<'_> {
     fn drop(&mut self) {
         self.of.lock().waiting.remove(&self.id);
     }

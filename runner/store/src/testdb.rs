@@ -6,11 +6,11 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::connect::config::{DatabaseConfig, Schema};
 use crate::connect::connection::Store;
-use crate::verbs::ending::Ending;
 use crate::verbs::lanes::Lanes;
 use crate::verbs::lanes::lane::QueueFilter;
+use crate::verbs::outcome_record::OutcomeRecord;
 use crate::verbs::runner::RunnerFacts;
-use pgtq_setup::postgres::{Options, PrivatePostgres};
+use pgtq_setup::postgres::{PrivatePostgres, ServerOptions};
 use pgtq_task::{AttemptRecord, Name, NewTask, RunnerId, Task, Transition};
 
 /// The server of this test process. Never dropped: it ends with the process.
@@ -22,9 +22,9 @@ fn server() -> &'static PrivatePostgres {
             ("max_prepared_transactions", "10"),
         ];
         let settings = settings.map(|(name, value)| (name.to_owned(), value.to_owned()));
-        let options = Options {
+        let options = ServerOptions {
             settings: settings.to_vec(),
-            ..Options::ephemeral()
+            ..ServerOptions::ephemeral()
         };
         PrivatePostgres::start(&options, &|_| ()).unwrap_or_else(|error| panic!("{error}"))
     })
@@ -85,13 +85,13 @@ impl TestRunner {
     }
 
     /// Claims up to `want` with new cursors.
-    pub(super) async fn claim(&mut self, want: u32) -> Vec<Ending> {
+    pub(super) async fn claim(&mut self, want: u32) -> Vec<OutcomeRecord> {
         self.lanes = Lanes::new(self.lanes.filter.clone());
         self.claim_on(want).await
     }
 
     /// Claims up to `want` with the current cursors. The outcomes complete their tasks.
-    pub(super) async fn claim_on(&mut self, want: u32) -> Vec<Ending> {
+    pub(super) async fn claim_on(&mut self, want: u32) -> Vec<OutcomeRecord> {
         let claimed = self
             .store
             .claim(self.id, &mut self.lanes, &self.handlers, want)
@@ -107,8 +107,8 @@ impl TestRunner {
     }
 }
 
-pub(super) fn complete(claim: pgtq_task::ClaimId, task: Task) -> Ending {
-    Ending {
+pub(super) fn complete(claim: pgtq_task::ClaimId, task: Task) -> OutcomeRecord {
+    OutcomeRecord {
         claim,
         task: task.into(),
         transition: Transition::Complete { result: "1".into() },

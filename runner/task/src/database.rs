@@ -11,7 +11,7 @@ use crate::limits::Limits;
 
 /// The error that a failed host call returns to the guest: a value, never a trap.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Problem {
+pub struct GuestError {
     /// A code for programs: `denied`, `limit`, `timeout`, `unavailable`, `lost`, `invalid`, or a
     /// SQLSTATE with the prefix `sql:`.
     pub code: String,
@@ -19,10 +19,10 @@ pub struct Problem {
     pub message: String,
 }
 
-impl Problem {
+impl GuestError {
     /// A problem with this code.
     pub fn new(code: impl Into<String>, message: impl Into<String>) -> Self {
-        Problem {
+        GuestError {
             code: code.into(),
             message: message.into(),
         }
@@ -30,7 +30,7 @@ impl Problem {
 }
 
 /// The return type of [`Database`].
-pub type DatabaseFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, Problem>> + Send + 'a>>;
+pub type DatabaseFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, GuestError>> + Send + 'a>>;
 
 /// Database access of one attempt. Every write is fenced by the attempt's claim. All futures may
 /// be dropped at any time; a transaction whose future was dropped can only be rolled back.
@@ -70,7 +70,7 @@ pub struct NoDatabase;
 
 impl NoDatabase {
     fn none<T: Send + 'static>() -> DatabaseFuture<'static, T> {
-        let problem = Problem::new("unavailable", "no database is available here");
+        let problem = GuestError::new("unavailable", "no database is available here");
         Box::pin(std::future::ready(Err(problem)))
     }
 }

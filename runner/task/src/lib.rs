@@ -35,7 +35,7 @@ pub use pgtq_contract::{
 };
 
 pub use attempt::{Attempt, Task};
-pub use database::{Database, DatabaseFuture, NoDatabase, Problem};
+pub use database::{Database, DatabaseFuture, GuestError, NoDatabase};
 pub use grant::{FileGrant, Grant, GrantBook, Secret, SecretGrant, SqlGrant};
 pub use grant_report::{
     GrantReport, MAX_REFUSED, PluginGrantReport, missing_grants, quoted as toml_text, toml_key,

@@ -15,14 +15,14 @@ use pgtq_contract::Name;
 #[derive(Debug)]
 pub struct PushFacts {
     limit: u64,
-    known: ArcSwap<Known>,
+    known: ArcSwap<WaitingCounts>,
     elsewhere: ArcSwap<HashSet<Name>>,
     /// Whether a plugin has pushed since the last look.
     pushed: AtomicBool,
 }
 
 #[derive(Debug, Default)]
-struct Known {
+struct WaitingCounts {
     /// For each handler of a plugin, the number of waiting tasks of all handlers of that plugin.
     of_plugin: HashMap<Name, u64>,
     /// Waiting tasks of handlers that belong to no plugin here.
@@ -114,7 +114,7 @@ impl PushFacts {
         let most = of_plugin.values().copied().max().unwrap_or_default();
         let most = most.max(of_others);
         let is_over = most >= self.limit;
-        let before = self.known.swap(Arc::new(Known {
+        let before = self.known.swap(Arc::new(WaitingCounts {
             is_over,
             of_plugin,
             of_others,

@@ -33,7 +33,7 @@ pub struct Progress {
 }
 
 #[derive(Debug, Default)]
-struct Inner {
+struct SignalInner {
     stop: Option<StopReason>,
     cancelled: bool,
     polls_cancelled: bool,
@@ -45,7 +45,7 @@ struct Inner {
 /// lock is held for a few instructions.
 #[derive(Debug, Default)]
 pub struct Signal {
-    inner: Mutex<Inner>,
+    inner: Mutex<SignalInner>,
     log: OnceLock<Arc<dyn LogTail>>,
 }
 
@@ -131,7 +131,7 @@ impl Signal {
         self.log.get()
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Inner> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, SignalInner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -21,7 +21,7 @@ use anyhow::{Context, Result, bail};
 use pgtq_engine::plugin::{NewVersion, Registry};
 use pgtq_engine::{EngineConfig, Shutdown, run};
 use pgtq_sandbox::{Compiler, Sandbox, SandboxConfig, compile_child};
-use pgtq_setup::toolchain::{BuildOptions, Output, Toolchain, build_plugin};
+use pgtq_setup::toolchain::{BuildOptions, CompilerOutput, Toolchain, build_plugin};
 use pgtq_store::{DatabaseConfig, Store};
 use pgtq_task::{Attempt, Digest, Grant, Handler, HandlerFuture, HandlerInfo, Name, NewTask};
 use serde_json::{Value, json};
@@ -221,7 +221,7 @@ fn build() -> Result<PathBuf> {
         .map_err(|missing| anyhow::anyhow!("no WebAssembly toolchain: {}", missing.fix))?;
     let options = BuildOptions {
         package: Some("hello".to_owned()),
-        output: Output::Keep,
+        output: CompilerOutput::Keep,
         ..BuildOptions::default()
     };
     let built = build_plugin(&toolchain, &dir, &options)?;

@@ -1,7 +1,7 @@
 //! The command line, and the functions of the workloads.
 
 use clap::{Args, ValueEnum};
-use pgtq::bench::{self, Options, Round, Stage};
+use pgtq::bench::{self, BenchEnvironment, BenchOptions, Round};
 
 use crate::{
     backlog, cpu, drain, enqueue, idle, io, orphans, pinned, push, queues, start, steady, swap,
@@ -17,7 +17,7 @@ pub(crate) struct LabArgs {
     #[arg(long, conflicts_with = "workloads")]
     pub(crate) all: bool,
     #[command(flatten)]
-    pub(crate) common: Options,
+    pub(crate) common: BenchOptions,
     /// Measure raw SQL without handlers as well, and show the ratio
     #[arg(long)]
     pub(crate) baseline: bool,
@@ -113,7 +113,7 @@ impl bench::Workload for Measured<'_> {
         value.map_or_else(String::new, |value| value.get_name().to_owned())
     }
 
-    fn round<'a>(&'a self, stage: &'a Stage<'_>) -> Round<'a> {
+    fn round<'a>(&'a self, stage: &'a BenchEnvironment<'_>) -> Round<'a> {
         let args = self.args;
         match self.workload {
             Workload::Enqueue => Box::pin(enqueue::round(stage, args)),

@@ -4,14 +4,17 @@
 
 use std::time::Instant;
 
-use pgtq::bench::{Field, Figure, Problem, Stage, work};
+use pgtq::bench::{BenchEnvironment, Field, Figure, Problem, work};
 use pgtq_store::Filter;
 
 use crate::args::LabArgs;
 use crate::plain;
 use crate::sql::Client;
 
-pub(crate) async fn round(stage: &Stage<'_>, args: &LabArgs) -> Result<Vec<Figure>, Problem> {
+pub(crate) async fn round(
+    stage: &BenchEnvironment<'_>,
+    args: &LabArgs,
+) -> Result<Vec<Figure>, Problem> {
     let (n, more) = (u64::from(stage.options.tasks), u64::from(args.backlog));
     let plain = plain::drain(stage.field().await?).await?;
     let mut figures = vec![Figure::new("plain", plain.rate(), "tasks/s")];

@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use serde_json::json;
 
-use pgtq::bench::{Figure, Loaded, Problem, Stage, median, work};
+use pgtq::bench::{BenchEnvironment, BenchHandler, Figure, Problem, median, work};
 use pgtq_task::{Name, NewTask, Outcome};
 
 use crate::args::LabArgs;
@@ -33,7 +33,10 @@ const KERNELS: [Kernel; 3] = [
     ("memory", kernels::memory, 4),
 ];
 
-pub(crate) async fn round(stage: &Stage<'_>, args: &LabArgs) -> Result<Vec<Figure>, Problem> {
+pub(crate) async fn round(
+    stage: &BenchEnvironment<'_>,
+    args: &LabArgs,
+) -> Result<Vec<Figure>, Problem> {
     let file = scratch::plugin(stage, "kernels")?;
     let mut figures = Vec::new();
     for (name, kernel, weight) in KERNELS {
@@ -42,7 +45,7 @@ pub(crate) async fn round(stage: &Stage<'_>, args: &LabArgs) -> Result<Vec<Figur
             Name::new(&format!("kernel.{name}"))?,
             json!({ "n": n }).to_string(),
         );
-        let loaded = Loaded::load(&stage.config, &file, &task, 1).await?;
+        let loaded = BenchHandler::load(&stage.config, &file, &task, 1).await?;
         let (mut native, mut guest) = (Vec::new(), Vec::new());
         for _ in 0..TIMES {
             let started = Instant::now();

@@ -2,13 +2,16 @@
 //! adds the baseline of raw SQL.
 
 use pgtq::bench::work::ratio;
-use pgtq::bench::{Figure, Problem, Stage, drain};
+use pgtq::bench::{BenchEnvironment, Figure, Problem, drain};
 
 use crate::args::LabArgs;
 use crate::floor;
 use crate::sql::Client;
 
-pub(crate) async fn round(stage: &Stage<'_>, args: &LabArgs) -> Result<Vec<Figure>, Problem> {
+pub(crate) async fn round(
+    stage: &BenchEnvironment<'_>,
+    args: &LabArgs,
+) -> Result<Vec<Figure>, Problem> {
     let floor = floor::asked(stage, args).await?;
     let field = stage.field().await?;
     let _pin = match args.pin {

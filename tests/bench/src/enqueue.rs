@@ -1,12 +1,15 @@
 //! `enqueue`: bulk pushes, 5,000 tasks per transaction, from one connection. The time is
 //! that of the pushes. No runner claims the tasks.
 
-use pgtq::bench::{Figure, Problem, Stage, work};
+use pgtq::bench::{BenchEnvironment, Figure, Problem, work};
 
 use crate::args::LabArgs;
 use crate::floor;
 
-pub(crate) async fn round(stage: &Stage<'_>, args: &LabArgs) -> Result<Vec<Figure>, Problem> {
+pub(crate) async fn round(
+    stage: &BenchEnvironment<'_>,
+    args: &LabArgs,
+) -> Result<Vec<Figure>, Problem> {
     let floor = floor::asked(stage, args).await?;
     let field = stage.field().await?;
     let n = u64::from(stage.options.tasks);

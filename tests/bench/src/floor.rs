@@ -4,7 +4,7 @@
 use std::time::Instant;
 
 use pgtq::bench::work::BATCH;
-use pgtq::bench::{Field, Problem, Stage};
+use pgtq::bench::{BenchEnvironment, Field, Problem};
 
 use crate::args::LabArgs;
 use crate::sql::{self, Client};
@@ -20,7 +20,10 @@ pub(crate) struct Floor {
 }
 
 /// Measures the baseline, if requested.
-pub(crate) async fn asked(stage: &Stage<'_>, args: &LabArgs) -> Result<Option<Floor>, Problem> {
+pub(crate) async fn asked(
+    stage: &BenchEnvironment<'_>,
+    args: &LabArgs,
+) -> Result<Option<Floor>, Problem> {
     match args.baseline {
         true => Ok(Some(measure(stage.field().await?).await?)),
         false => Ok(None),

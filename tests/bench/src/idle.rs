@@ -4,7 +4,7 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use pgtq::bench::{Field, Figure, Problem, Stage};
+use pgtq::bench::{BenchEnvironment, Field, Figure, Problem};
 use tokio::process::{Child, Command};
 
 use crate::args::LabArgs;
@@ -13,7 +13,10 @@ use crate::start;
 /// The timeout for the start of a runner.
 const LIMIT: Duration = Duration::from_secs(120);
 
-pub(crate) async fn round(stage: &Stage<'_>, args: &LabArgs) -> Result<Vec<Figure>, Problem> {
+pub(crate) async fn round(
+    stage: &BenchEnvironment<'_>,
+    args: &LabArgs,
+) -> Result<Vec<Figure>, Problem> {
     let bare = watch(stage, 0).await?;
     let n = args.files;
     let loaded = watch(stage, n).await?;
@@ -36,7 +39,7 @@ struct Seen {
     share: f64,
 }
 
-async fn watch(stage: &Stage<'_>, files: u32) -> Result<Seen, Problem> {
+async fn watch(stage: &BenchEnvironment<'_>, files: u32) -> Result<Seen, Problem> {
     let dir = start::plugins(stage, files).await?;
     let field = stage.field().await?;
     let process = Process::start(&field, &dir)?;

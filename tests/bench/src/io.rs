@@ -3,7 +3,7 @@
 
 use serde_json::json;
 
-use pgtq::bench::{Figure, Problem, Stage, latency, work};
+use pgtq::bench::{BenchEnvironment, Figure, Problem, latency, work};
 use pgtq::config::QueueSlots;
 use pgtq_task::{Name, NewTask};
 
@@ -15,7 +15,10 @@ use crate::scratch;
 const SPARE: u64 = 2;
 const STARTED_EACH_SECOND: u64 = 250;
 
-pub(crate) async fn round(stage: &Stage<'_>, args: &LabArgs) -> Result<Vec<Figure>, Problem> {
+pub(crate) async fn round(
+    stage: &BenchEnvironment<'_>,
+    args: &LabArgs,
+) -> Result<Vec<Figure>, Problem> {
     scratch::plugin(stage, "kernels")?;
     let crowd = Name::new("crowd")?;
     let n_waiting = u64::from(args.waiting);

@@ -1,14 +1,17 @@
 //! `orphans`: `drain` behind `--backlog` older tasks of a handler that no runner has. They
 //! must not delay others.
 
-use pgtq::bench::{Figure, Problem, Stage, work};
+use pgtq::bench::{BenchEnvironment, Figure, Problem, work};
 use pgtq_task::{Name, NewTask};
 
 use crate::args::LabArgs;
 use crate::plain;
 use crate::sql::Client;
 
-pub(crate) async fn round(stage: &Stage<'_>, args: &LabArgs) -> Result<Vec<Figure>, Problem> {
+pub(crate) async fn round(
+    stage: &BenchEnvironment<'_>,
+    args: &LabArgs,
+) -> Result<Vec<Figure>, Problem> {
     let plain = plain::drain(stage.field().await?).await?;
     let (n, n_orphans) = (u64::from(stage.options.tasks), u64::from(args.backlog));
     let field = stage.field().await?;

@@ -2,13 +2,13 @@
 //! backup) and of a writer (a forgotten session). Dead rows accumulate, and the rate must
 //! not drop.
 
-use pgtq::bench::{Figure, Problem, Stage, work};
+use pgtq::bench::{BenchEnvironment, Figure, Problem, work};
 
 use crate::args::PinKind;
 use crate::plain;
 use crate::sql::Client;
 
-pub(crate) async fn round(stage: &Stage<'_>) -> Result<Vec<Figure>, Problem> {
+pub(crate) async fn round(stage: &BenchEnvironment<'_>) -> Result<Vec<Figure>, Problem> {
     let plain = plain::drain(stage.field().await?).await?;
     let mut figures = vec![Figure::new("plain", plain.rate(), "tasks/s")];
     for (who, kind) in [("reader", PinKind::Read), ("writer", PinKind::Write)] {

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use tokio::task::JoinSet;
 
-use pgtq::bench::{Field, Figure, Problem, Runners, Stage, work};
+use pgtq::bench::{BenchEnvironment, Field, Figure, Problem, Runners, work};
 use pgtq_store::Store;
 use pgtq_task::NewTask;
 
@@ -20,7 +20,10 @@ const DEPTH: u64 = 2 * work::BATCH as u64;
 /// The interval between two checks of the depth.
 const CHECK_EVERY: Duration = Duration::from_millis(5);
 
-pub(crate) async fn round(stage: &Stage<'_>, args: &LabArgs) -> Result<Vec<Figure>, Problem> {
+pub(crate) async fn round(
+    stage: &BenchEnvironment<'_>,
+    args: &LabArgs,
+) -> Result<Vec<Figure>, Problem> {
     let field = stage.field().await?;
     let mut pushers = Vec::new();
     for _ in 0..args.clients {

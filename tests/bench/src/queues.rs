@@ -1,12 +1,15 @@
 //! `queues`: `drain` of the same number of tasks, in one queue and spread over many.
 
-use pgtq::bench::{Figure, Problem, Stage, work};
+use pgtq::bench::{BenchEnvironment, Figure, Problem, work};
 use pgtq_task::{Name, NewTask};
 
 use crate::args::LabArgs;
 use crate::plain;
 
-pub(crate) async fn round(stage: &Stage<'_>, args: &LabArgs) -> Result<Vec<Figure>, Problem> {
+pub(crate) async fn round(
+    stage: &BenchEnvironment<'_>,
+    args: &LabArgs,
+) -> Result<Vec<Figure>, Problem> {
     let one = plain::drain(stage.field().await?).await?;
     let n_queues = u64::from(args.queues);
     let names: Result<Vec<Name>, _> = (0..n_queues)

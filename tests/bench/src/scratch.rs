@@ -2,10 +2,10 @@
 
 use std::path::PathBuf;
 
-use pgtq::bench::{Problem, Stage};
+use pgtq::bench::{BenchEnvironment, Problem};
 
 /// The file of a plugin.
-pub(crate) fn plugin(stage: &Stage<'_>, name: &str) -> Result<PathBuf, Problem> {
+pub(crate) fn plugin(stage: &BenchEnvironment<'_>, name: &str) -> Result<PathBuf, Problem> {
     let file = stage.config.run.plugins.join(format!("{name}.wasm"));
     match file.is_file() {
         true => Ok(file),
@@ -17,7 +17,7 @@ pub(crate) fn plugin(stage: &Stage<'_>, name: &str) -> Result<PathBuf, Problem> 
 }
 
 /// An empty directory for files of a workload.
-pub(crate) fn directory(stage: &Stage<'_>, name: &str) -> Result<PathBuf, Problem> {
+pub(crate) fn directory(stage: &BenchEnvironment<'_>, name: &str) -> Result<PathBuf, Problem> {
     let dir = stage.scratch.path().join(name);
     if dir.exists() {
         std::fs::remove_dir_all(&dir)?;

@@ -5,7 +5,7 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use pgtq::bench::{Figure, Problem, Stage, file_of, load, new_sandbox, work};
+use pgtq::bench::{BenchEnvironment, Figure, Problem, file_of, load, new_sandbox, work};
 
 use crate::args::LabArgs;
 use crate::idle::Process;
@@ -15,7 +15,10 @@ use crate::sql::Client;
 /// The timeout for the first claim of a runner.
 const LIMIT: Duration = Duration::from_secs(120);
 
-pub(crate) async fn round(stage: &Stage<'_>, args: &LabArgs) -> Result<Vec<Figure>, Problem> {
+pub(crate) async fn round(
+    stage: &BenchEnvironment<'_>,
+    args: &LabArgs,
+) -> Result<Vec<Figure>, Problem> {
     let dir = plugins(stage, args.files).await?;
     let field = stage.field().await?;
     work::push(&field, 1, |_| stage.task.clone()).await?;
@@ -42,7 +45,7 @@ pub(crate) async fn round(stage: &Stage<'_>, args: &LabArgs) -> Result<Vec<Figur
 }
 
 /// A directory with `n` compiled plugin files, the original first.
-pub(crate) async fn plugins(stage: &Stage<'_>, n: u32) -> Result<PathBuf, Problem> {
+pub(crate) async fn plugins(stage: &BenchEnvironment<'_>, n: u32) -> Result<PathBuf, Problem> {
     let dir = scratch::directory(stage, "crowd")?;
     if n == 0 {
         return Ok(dir);

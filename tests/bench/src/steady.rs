@@ -4,7 +4,7 @@
 
 use std::time::{Duration, Instant};
 
-use pgtq::bench::{Figure, Problem, Stage, latency, median, work};
+use pgtq::bench::{BenchEnvironment, Figure, Problem, latency, median, work};
 
 use crate::args::LabArgs;
 use crate::sql::Client;
@@ -12,7 +12,10 @@ use crate::sql::Client;
 /// The interval between two pushes.
 const EVERY: Duration = Duration::from_millis(10);
 
-pub(crate) async fn round(stage: &Stage<'_>, args: &LabArgs) -> Result<Vec<Figure>, Problem> {
+pub(crate) async fn round(
+    stage: &BenchEnvironment<'_>,
+    args: &LabArgs,
+) -> Result<Vec<Figure>, Problem> {
     let field = stage.field().await?;
     let pin = match args.pin {
         Some(kind) => Some(Client::pin(&field, kind).await?),

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use pgtq::bench::{
-    Field, Figure, Problem, Runners, Stage, file_of, load, median, new_sandbox, work,
+    BenchEnvironment, Field, Figure, Problem, Runners, file_of, load, median, new_sandbox, work,
 };
 use pgtq::config::Config;
 use pgtq_engine::plugin::{self, Registry};
@@ -20,7 +20,10 @@ use crate::start::versions;
 /// The timeout of a swap.
 const LIMIT: Duration = Duration::from_secs(120);
 
-pub(crate) async fn round(stage: &Stage<'_>, args: &LabArgs) -> Result<Vec<Figure>, Problem> {
+pub(crate) async fn round(
+    stage: &BenchEnvironment<'_>,
+    args: &LabArgs,
+) -> Result<Vec<Figure>, Problem> {
     let file = file_of(&stage.config, stage.task.handler.as_str()).await?;
     let files = versions(
         &file,
@@ -64,7 +67,7 @@ struct Busy {
 
 /// Keeps the queue full while the versions are installed.
 async fn busy(
-    stage: &Stage<'_>,
+    stage: &BenchEnvironment<'_>,
     config: &Config,
     place: &Path,
     files: &[PathBuf],

@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::process::Command;
 
-use super::options::Options;
-use super::stage::Stage;
+use super::options::BenchOptions;
+use super::stage::BenchEnvironment;
 use crate::config::Config;
 use crate::context::Context;
 use crate::error::{Exit, Problem};
@@ -22,13 +22,13 @@ use pgtq_task::{
 };
 
 /// A handler that is ready to be called.
-pub struct Loaded {
+pub struct BenchHandler {
     compiled: Compiled,
     handler: Arc<dyn Handler>,
     task: Arc<Task>,
 }
 
-impl Loaded {
+impl BenchHandler {
     /// Loads the handler of `task` from `file`, for `slots` concurrent attempts.
     pub async fn load(
         config: &Config,
@@ -47,7 +47,7 @@ impl Loaded {
                 task.handler
             ))
         })?;
-        Ok(Loaded {
+        Ok(BenchHandler {
             compiled: loaded.compiled,
             handler,
             task: Arc::new(claimed(task)),
@@ -174,7 +174,11 @@ pub async fn file_of(config: &Config, handler: &str) -> Result<PathBuf, Problem>
 }
 
 /// Attempts per second of `n` processes with one thread each.
-pub(super) async fn processes(stage: &Stage<'_>, file: &Path, n: u32) -> Result<f64, Problem> {
+pub(super) async fn processes(
+    stage: &BenchEnvironment<'_>,
+    file: &Path,
+    n: u32,
+) -> Result<f64, Problem> {
     let mut children = Vec::new();
     for _ in 0..n {
         let mut child = Command::new(std::env::current_exe()?)
@@ -221,14 +225,14 @@ pub(super) async fn processes(stage: &Stage<'_>, file: &Path, n: u32) -> Result<
 /// The child process of [`processes`]: loads the plugin, prints `ready`, waits for a line
 /// and prints its rate.
 pub(crate) async fn serve(
-    options: &Options,
+    options: &BenchOptions,
     file: &Path,
     context: &Context,
 ) -> Result<(), Problem> {
     let mut config = context.config(Vec::new())?;
     config.caps = config.limits.uncapped();
     let task = NewTask::new(Name::new(&options.handler)?, options.args.clone());
-    let loaded = Loaded::load(&config, file, &task, 1).await?;
+    let loaded = BenchHandler::load(&config, file, &task, 1).await?;
     loaded.once().await?;
     context.out.raw("ready\n")?;
     BufReader::new(tokio::io::stdin())

@@ -42,7 +42,7 @@ impl Figure {
 }
 
 /// A figure with the values of all rounds.
-struct Line {
+struct FigureLine {
     workload: String,
     figure: Figure,
     values: Vec<f64>,
@@ -51,7 +51,7 @@ struct Line {
 /// All figures, and the facts about the machine.
 pub(super) struct Table {
     facts: Vec<(String, String)>,
-    lines: Vec<Line>,
+    lines: Vec<FigureLine>,
 }
 
 impl Table {
@@ -65,11 +65,12 @@ impl Table {
     /// Adds the figures of one round.
     pub(super) fn add(&mut self, workload: &str, figures: Vec<Figure>) {
         for figure in figures {
-            let same =
-                |line: &&mut Line| line.workload == workload && line.figure.what == figure.what;
+            let same = |line: &&mut FigureLine| {
+                line.workload == workload && line.figure.what == figure.what
+            };
             match self.lines.iter_mut().find(same) {
                 Some(line) => line.values.push(figure.value),
-                None => self.lines.push(Line {
+                None => self.lines.push(FigureLine {
                     workload: workload.to_owned(),
                     values: vec![figure.value],
                     figure,

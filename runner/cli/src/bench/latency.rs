@@ -4,13 +4,13 @@
 use std::time::Duration;
 
 use super::figure::Figure;
-use super::stage::{Field, Stage};
+use super::stage::{BenchEnvironment, Field};
 use super::work;
 use crate::error::Problem;
 use pgtq_task::{Name, NewTask};
 
 /// Measures once.
-pub async fn round(stage: &Stage<'_>) -> Result<Vec<Figure>, Problem> {
+pub async fn round(stage: &BenchEnvironment<'_>) -> Result<Vec<Figure>, Problem> {
     let field = stage.field().await?;
     let runners = field.runners().await?;
     let n = singles(&field, &stage.task).await?;

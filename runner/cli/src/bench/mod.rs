@@ -17,10 +17,10 @@ pub mod work;
 use std::future::Future;
 use std::pin::Pin;
 
-pub use self::child::{Loaded, file_of};
+pub use self::child::{BenchHandler, file_of};
 pub use self::figure::{Figure, median};
-pub use self::options::Options;
-pub use self::stage::{Field, Runners, Stage};
+pub use self::options::BenchOptions;
+pub use self::stage::{BenchEnvironment, Field, Runners};
 pub use crate::context::Context;
 pub use crate::error::Problem;
 pub use crate::global::GlobalArgs;
@@ -42,13 +42,13 @@ pub trait Workload {
     fn name(&self) -> String;
 
     /// Measures once.
-    fn round<'a>(&'a self, stage: &'a Stage<'_>) -> Round<'a>;
+    fn round<'a>(&'a self, stage: &'a BenchEnvironment<'_>) -> Round<'a>;
 }
 
 /// Measures all workloads and prints their figures. `examples` are the plugins to build if
 /// the options name no directory.
 pub async fn run(
-    options: Options,
+    options: BenchOptions,
     workloads: &[impl Workload],
     examples: &'static [&'static str],
     context: &Context,
@@ -58,7 +58,7 @@ pub async fn run(
     }
     let mut signals = Signals::catch()?;
     let stage = tokio::select! {
-        stage = Box::pin(Stage::set(options, examples, context)) => stage?,
+        stage = Box::pin(BenchEnvironment::set(options, examples, context)) => stage?,
         name = signals.next() => return Err(interrupted(name)),
     };
     let measured = tokio::select! {
@@ -74,7 +74,10 @@ pub async fn run(
     }
 }
 
-async fn measure(stage: &Stage<'_>, workloads: &[impl Workload]) -> Result<Table, Problem> {
+async fn measure(
+    stage: &BenchEnvironment<'_>,
+    workloads: &[impl Workload],
+) -> Result<Table, Problem> {
     let mut table = Table::new(stage.facts().await?);
     for workload in workloads {
         let name = workload.name();

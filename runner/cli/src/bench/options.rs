@@ -6,7 +6,7 @@ use clap::Args;
 
 /// Options of all workloads.
 #[derive(Debug, Clone, Args)]
-pub struct Options {
+pub struct BenchOptions {
     /// Number of rounds, up to 100; the table shows the median, lowest and highest of each figure
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
     pub repeat: u32,

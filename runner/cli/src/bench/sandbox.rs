@@ -4,9 +4,9 @@
 
 use std::time::{Duration, Instant};
 
-use super::child::{Loaded, file_of, processes};
+use super::child::{BenchHandler, file_of, processes};
 use super::figure::{Figure, median};
-use super::stage::Stage;
+use super::stage::BenchEnvironment;
 use super::work;
 use crate::error::Problem;
 use pgtq_sandbox::Phases;
@@ -15,10 +15,10 @@ use pgtq_sandbox::Phases;
 const SAMPLES: usize = 2_000;
 
 /// Measures once.
-pub async fn round(stage: &Stage<'_>) -> Result<Vec<Figure>, Problem> {
+pub async fn round(stage: &BenchEnvironment<'_>) -> Result<Vec<Figure>, Problem> {
     let file = file_of(&stage.config, stage.task.handler.as_str()).await?;
     let most = stage.options.threads.iter().copied().max().unwrap_or(1);
-    let loaded = Loaded::load(&stage.config, &file, &stage.task, most).await?;
+    let loaded = BenchHandler::load(&stage.config, &file, &stage.task, most).await?;
     let mut figures = parts(&loaded).await?;
     for &threads in &stage.options.threads {
         let time = Duration::from_secs(stage.options.seconds.into());
@@ -33,7 +33,7 @@ pub async fn round(stage: &Stage<'_>) -> Result<Vec<Figure>, Problem> {
     Ok(figures)
 }
 
-async fn parts(loaded: &Loaded) -> Result<Vec<Figure>, Problem> {
+async fn parts(loaded: &BenchHandler) -> Result<Vec<Figure>, Problem> {
     let mut samples: Vec<Phases> = Vec::with_capacity(SAMPLES);
     for _ in 0..SAMPLES {
         samples.push(loaded.phases().await?);

@@ -7,7 +7,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use tempfile::TempDir;
 
-use super::options::Options;
+use super::options::BenchOptions;
 use crate::config::{Config, DatabaseSource};
 use crate::context::Context;
 use crate::error::Problem;
@@ -17,7 +17,7 @@ use crate::verbs::dev::{joined, say, start_postgres};
 use crate::{database, machine, progress};
 use pgtq_engine::plugin::Registry;
 use pgtq_setup::postgres::{self, PrivatePostgres};
-use pgtq_setup::toolchain::{BuildOptions, Output, Toolchain, build_plugin};
+use pgtq_setup::toolchain::{BuildOptions, CompilerOutput, Toolchain, build_plugin};
 use pgtq_store::{DatabaseConfig, Store};
 use pgtq_task::{Name, NewTask};
 
@@ -32,10 +32,10 @@ const SETTINGS: [(&str, &str); 5] = [
 ];
 
 /// The environment of all workloads. The fields are dropped in order.
-pub struct Stage<'a> {
+pub struct BenchEnvironment<'a> {
     pub(super) context: &'a Context,
     /// The options.
-    pub options: Options,
+    pub options: BenchOptions,
     /// A runner's configuration, with the plugin directory set.
     pub config: Config,
     /// The task that most workloads push.
@@ -49,9 +49,9 @@ pub struct Stage<'a> {
     server: Option<PrivatePostgres>,
 }
 
-impl<'a> Stage<'a> {
+impl<'a> BenchEnvironment<'a> {
     pub(super) async fn set(
-        options: Options,
+        options: BenchOptions,
         examples: &'static [&'static str],
         context: &'a Context,
     ) -> Result<Self, Problem> {
@@ -79,7 +79,7 @@ impl<'a> Stage<'a> {
         };
         let now = SystemTime::now().duration_since(UNIX_EPOCH);
         let now = now.map_or(0, |now| now.as_nanos());
-        Ok(Stage {
+        Ok(BenchEnvironment {
             context,
             options,
             config,
@@ -185,7 +185,7 @@ impl<'a> Stage<'a> {
 /// A schema for one measurement.
 pub struct Field<'a> {
     /// The stage.
-    pub stage: &'a Stage<'a>,
+    pub stage: &'a BenchEnvironment<'a>,
     /// Connections to the schema.
     pub store: Store,
 }
@@ -265,12 +265,12 @@ impl Runners {
     }
 }
 
-fn durable() -> postgres::Options {
+fn durable() -> postgres::ServerOptions {
     let settings = SETTINGS.map(|(name, value)| (name.to_owned(), value.to_owned()));
-    postgres::Options {
+    postgres::ServerOptions {
         durable: true,
         settings: settings.to_vec(),
-        ..postgres::Options::ephemeral()
+        ..postgres::ServerOptions::ephemeral()
     }
 }
 
@@ -289,7 +289,7 @@ async fn build(
             let options = BuildOptions {
                 package: Some(package.to_owned()),
                 out_dir: Some(out_dir.clone()),
-                output: Output::Keep,
+                output: CompilerOutput::Keep,
                 ..BuildOptions::default()
             };
             build_plugin(&toolchain, &dir, &options)?;

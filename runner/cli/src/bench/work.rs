@@ -16,7 +16,7 @@ const POLL: Duration = Duration::from_millis(2);
 const STALLED: Duration = Duration::from_secs(60);
 
 /// A push of many tasks.
-pub struct Pushed {
+pub struct BulkPush {
     /// Time spent in pushes.
     pub seconds: f64,
     /// WAL bytes written meanwhile.
@@ -59,7 +59,7 @@ pub async fn push(
     field: &Field<'_>,
     n: u64,
     task: impl Fn(u64) -> NewTask,
-) -> Result<Pushed, Problem> {
+) -> Result<BulkPush, Problem> {
     let wal = field.store.bench_wal().await?;
     let mut spent = Duration::ZERO;
     let mut next = 0;
@@ -71,7 +71,7 @@ pub async fn push(
         spent += started.elapsed();
         next = end;
     }
-    Ok(Pushed {
+    Ok(BulkPush {
         seconds: spent.as_secs_f64(),
         wal: field.store.bench_wal().await? - wal,
     })

@@ -42,7 +42,7 @@ pub(crate) struct Case {
     pub(crate) attempt: u32,
     /// Facts about the task.
     #[serde(default)]
-    pub(crate) task: Facts,
+    pub(crate) task: CaseFacts,
     /// Values of secrets.
     #[serde(default)]
     pub(crate) secrets: BTreeMap<String, String>,
@@ -51,7 +51,7 @@ pub(crate) struct Case {
     pub(crate) state: BTreeMap<String, Value>,
     /// HTTP requests with their responses, each used once.
     #[serde(default)]
-    pub(crate) http: Vec<Exchange>,
+    pub(crate) http: Vec<CaseExchange>,
     /// SQL statements with their results, each used once.
     #[serde(default)]
     pub(crate) sql: Vec<Statement>,
@@ -69,17 +69,17 @@ pub(crate) struct Case {
 /// Fields of the task that most handlers do not use.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub(crate) struct Facts {
+pub(crate) struct CaseFacts {
     pub(crate) id: i64,
     pub(crate) queue: Name,
     pub(crate) key: Option<String>,
     pub(crate) pushed_at: jiff::Timestamp,
 }
 
-impl Default for Facts {
+impl Default for CaseFacts {
     /// Constant, because a golden case must not depend on the current time.
     fn default() -> Self {
-        Facts {
+        CaseFacts {
             id: 1,
             queue: Name::default_queue(),
             key: None,
@@ -88,7 +88,7 @@ impl Default for Facts {
     }
 }
 
-impl Facts {
+impl CaseFacts {
     pub(crate) fn id(&self) -> TaskId {
         TaskId(self.id)
     }
@@ -97,8 +97,8 @@ impl Facts {
 /// An HTTP request and its response.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Exchange {
-    pub(crate) request: Request,
+pub(crate) struct CaseExchange {
+    pub(crate) request: RequestMatch,
     #[serde(default)]
     pub(crate) response: Response,
     /// A connection error instead of a response.
@@ -109,7 +109,7 @@ pub(crate) struct Exchange {
 /// The request to match.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Request {
+pub(crate) struct RequestMatch {
     #[serde(default = "get")]
     pub(crate) method: String,
     /// The URL with its query; `*` at the end matches any text.
@@ -154,7 +154,7 @@ pub(crate) struct Statement {
     #[serde(default)]
     pub(crate) rows: Vec<Value>,
     #[serde(default)]
-    pub(crate) columns: Vec<Column>,
+    pub(crate) columns: Vec<CaseColumn>,
     /// The number of affected rows; if missing, the number of `rows`.
     #[serde(default)]
     pub(crate) affected: Option<u64>,
@@ -166,7 +166,7 @@ pub(crate) struct Statement {
 /// A column: its name, or its name and type.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(untagged)]
-pub(crate) enum Column {
+pub(crate) enum CaseColumn {
     Name(String),
     Full {
         name: String,

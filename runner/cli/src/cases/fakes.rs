@@ -5,11 +5,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use serde_json::{Value, json};
 
-use super::case::{Case, Column, Exchange, Statement};
+use super::case::{Case, CaseColumn, CaseExchange, Statement};
 use super::equal::{all_same, plain};
 use crate::memory::Answers;
 use pgtq_sandbox::{FakeHttp, FakeRequest, FakeResponse};
-use pgtq_task::Problem;
+use pgtq_task::GuestError;
 
 /// Limit on recorded requests and statements of one run.
 const MAX_SEEN: usize = 10_000;
@@ -21,7 +21,7 @@ pub(super) struct Fakes(Mutex<Script>);
 /// Unused responses, and recorded requests.
 #[derive(Debug, Default)]
 pub(super) struct Script {
-    http: Vec<Exchange>,
+    http: Vec<CaseExchange>,
     sql: Vec<Statement>,
     secrets: BTreeMap<String, String>,
     /// Requests in order, with secrets replaced by placeholders.
@@ -87,7 +87,7 @@ impl FakeHttp for Fakes {
             if script.requests.len() < MAX_SEEN {
                 script.requests.push(seen.clone());
             }
-            let fits = |exchange: &Exchange| {
+            let fits = |exchange: &CaseExchange| {
                 let wanted = &exchange.request;
                 wanted.method.eq_ignore_ascii_case(&request.method)
                     && is_like(&wanted.url, seen["url"].as_str().unwrap_or_default())
@@ -132,7 +132,7 @@ fn seen(script: &Script, request: &FakeRequest) -> Value {
     })
 }
 
-fn response(exchange: &Exchange) -> FakeResponse {
+fn response(exchange: &CaseExchange) -> FakeResponse {
     let answer = &exchange.response;
     let mut headers: Vec<(String, String)> = answer.headers.clone().into_iter().collect();
     let body = match &answer.json {
@@ -157,9 +157,9 @@ fn response(exchange: &Exchange) -> FakeResponse {
 pub(super) struct FakeSql(pub(super) Arc<Fakes>);
 
 impl Answers for FakeSql {
-    fn answer(&self, statement: &str, params: &str) -> Result<String, Problem> {
+    fn answer(&self, statement: &str, params: &str) -> Result<String, GuestError> {
         let params: Vec<Value> = serde_json::from_str(params)
-            .map_err(|error| Problem::new("invalid", format!("invalid parameters: {error}")))?;
+            .map_err(|error| GuestError::new("invalid", format!("invalid parameters: {error}")))?;
         self.0.with(|script| {
             let text = plain(statement);
             if script.statements.len() < MAX_SEEN {
@@ -179,7 +179,7 @@ impl Answers for FakeSql {
                     .unanswered
                     .push(format!("no response for the statement {what}"));
                 let message = format!("the case has no response for {what}");
-                return Err(Problem::new("unavailable", message));
+                return Err(GuestError::new("unavailable", message));
             };
             rows(script.sql.remove(at))
         })
@@ -187,7 +187,7 @@ impl Answers for FakeSql {
 }
 
 /// The result in the format of the plugin contract.
-fn rows(answer: Statement) -> Result<String, Problem> {
+fn rows(answer: Statement) -> Result<String, GuestError> {
     if let Some(error) = answer.error {
         let is_sqlstate =
             error.code.len() == 5 && !error.code.bytes().any(|b| b.is_ascii_lowercase());
@@ -195,7 +195,7 @@ fn rows(answer: Statement) -> Result<String, Problem> {
             true => format!("sql:{}", error.code),
             false => error.code,
         };
-        return Err(Problem::new(code, error.message));
+        return Err(GuestError::new(code, error.message));
     }
     let names: Vec<String> = match answer.rows.first() {
         Some(Value::Object(first)) if answer.columns.is_empty() => first.keys().cloned().collect(),
@@ -219,7 +219,7 @@ fn rows(answer: Statement) -> Result<String, Problem> {
         .collect();
     let columns: Vec<Value> = (0..names.len().max(rows.first().map_or(0, Vec::len)))
         .map(|n| {
-            let written = answer.columns.get(n).and_then(Column::kind);
+            let written = answer.columns.get(n).and_then(CaseColumn::kind);
             let guessed = rows.iter().filter_map(|row| row.get(n)).find_map(kind_of);
             json!({
                 "name": names.get(n).map_or("?column?", String::as_str),
@@ -231,17 +231,17 @@ fn rows(answer: Statement) -> Result<String, Problem> {
     Ok(json!({"columns": columns, "rows": rows, "affected": affected}).to_string())
 }
 
-impl Column {
+impl CaseColumn {
     fn name(&self) -> &str {
         match self {
-            Column::Name(name) | Column::Full { name, .. } => name,
+            CaseColumn::Name(name) | CaseColumn::Full { name, .. } => name,
         }
     }
 
     fn kind(&self) -> Option<&str> {
         match self {
-            Column::Name(_) => None,
-            Column::Full { kind, .. } => Some(kind),
+            CaseColumn::Name(_) => None,
+            CaseColumn::Full { kind, .. } => Some(kind),
         }
     }
 }

@@ -12,7 +12,7 @@ use super::files::Directories;
 use super::observed::{self, Observed};
 use crate::config::Config;
 use crate::error::Problem;
-use crate::machine::{self, Loaded};
+use crate::machine::{self, LoadedPlugin};
 use crate::memory::Memory;
 use pgtq_sandbox::{Sandbox, SandboxConfig};
 use pgtq_task::{
@@ -21,7 +21,7 @@ use pgtq_task::{
 };
 
 /// The sandbox in which cases run in sequence.
-pub(crate) struct Stage {
+pub(crate) struct CaseRunner {
     sandbox: Sandbox,
     fakes: Arc<Fakes>,
     grants: Arc<ArcSwap<GrantBook>>,
@@ -35,9 +35,9 @@ pub(crate) struct Plugin {
     handlers: Vec<Arc<dyn Handler>>,
 }
 
-impl Stage {
+impl CaseRunner {
     /// Creates a sandbox with the limits of the configuration, but not its capabilities.
-    pub(crate) fn new(config: &Config) -> Result<Stage, Problem> {
+    pub(crate) fn new(config: &Config) -> Result<CaseRunner, Problem> {
         let fakes = Arc::<Fakes>::default();
         let limits = config.grants.limits();
         let grants = Arc::new(ArcSwap::from_pointee(limits.clone()));
@@ -47,7 +47,7 @@ impl Stage {
             cap: config.limits.uncapped(),
             ..machine::settings(config, 2)?
         })?;
-        Ok(Stage {
+        Ok(CaseRunner {
             sandbox,
             fakes,
             grants,
@@ -57,7 +57,7 @@ impl Stage {
 
     /// Loads a plugin like a runner.
     pub(crate) async fn load(&self, file: &std::path::Path) -> Result<Plugin, Problem> {
-        let Loaded {
+        let LoadedPlugin {
             plugin,
             compiled,
             manifest,

@@ -6,7 +6,7 @@ use pgtq_task::{LimitField, LimitUnit, Limits};
 
 /// The type of a setting.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub enum SettingType {
     /// Any text.
     Text,
     /// A connection URL: printed without its password.
@@ -39,13 +39,13 @@ pub enum Kind {
 
 /// One setting.
 #[derive(Debug, Clone, Copy)]
-pub struct Key {
+pub struct SettingKey {
     /// `section.name` as in `pgtq.toml`.
     pub name: &'static str,
     /// Its environment variable.
     pub env: &'static str,
     /// Its type.
-    pub kind: Kind,
+    pub kind: SettingType,
     /// Its default as text; empty means unset.
     pub default: &'static str,
     /// The comment in the file of `config init`.
@@ -56,10 +56,10 @@ pub struct Key {
 macro_rules! keys {
     ($(#[$doc:meta])* $list:ident: $($name:literal, $env:literal, $kind:ident $(($words:expr))?, $default:literal, $help:literal;)*) => {
         $(#[$doc])*
-        const $list: &[Key] = &[$(Key {
+        const $list: &[SettingKey] = &[$(SettingKey {
             name: $name,
             env: $env,
-            kind: Kind::$kind $(($words))?,
+            kind: SettingType::$kind $(($words))?,
             default: $default,
             help: $help,
         }),*];
@@ -67,7 +67,7 @@ macro_rules! keys {
 }
 
 /// All settings, section by section. `[limits]` and `[caps]` come from [`Limits::FIELDS`].
-pub static KEYS: LazyLock<Vec<Key>> = LazyLock::new(|| {
+pub static KEYS: LazyLock<Vec<SettingKey>> = LazyLock::new(|| {
     let limits = Limits::FIELDS.iter().map(limit);
     let caps = Limits::FIELDS.iter().map(cap);
     let first = FIRST.iter().copied().chain(limits);
@@ -79,13 +79,13 @@ pub static KEYS: LazyLock<Vec<Key>> = LazyLock::new(|| {
 });
 
 /// `limits.NAME`: the default of one limit.
-fn limit(field: &LimitField) -> Key {
+fn limit(field: &LimitField) -> SettingKey {
     let default = field.text(&Limits::default());
     limit_key("limits", field, default, field.what.to_owned())
 }
 
 /// `caps.NAME`: the largest value of one limit. Unset, it follows from the limit.
-fn cap(field: &LimitField) -> Key {
+fn cap(field: &LimitField) -> SettingKey {
     let follows = match field.cap_factor {
         1 => format!("limits.{}", field.name),
         factor => format!("{factor} times limits.{}", field.name),
@@ -95,17 +95,17 @@ fn cap(field: &LimitField) -> Key {
 }
 
 /// The texts of the table live as long as the program.
-fn limit_key(section: &str, field: &LimitField, default: String, help: String) -> Key {
+fn limit_key(section: &str, field: &LimitField, default: String, help: String) -> SettingKey {
     let kind = match field.unit {
-        LimitUnit::Count => Kind::CountTo(field.maximum),
-        LimitUnit::Bytes => Kind::Size,
-        LimitUnit::BytesFrom(least) => Kind::SizeFrom(least),
-        LimitUnit::Memory => Kind::Memory,
-        LimitUnit::Time => Kind::Time,
+        LimitUnit::Count => SettingType::CountTo(field.maximum),
+        LimitUnit::Bytes => SettingType::Size,
+        LimitUnit::BytesFrom(least) => SettingType::SizeFrom(least),
+        LimitUnit::Memory => SettingType::Memory,
+        LimitUnit::Time => SettingType::Time,
     };
     let name = format!("{section}.{}", field.name);
     let env = format!("PGTQ_{}", name.replace('.', "_").to_uppercase());
-    Key {
+    SettingKey {
         name: name.leak(),
         env: env.leak(),
         kind,
@@ -160,21 +160,21 @@ keys! {
 }
 
 /// Settings of `[handlers.NAME]`, which override the limits that the handler requests.
-pub const HANDLER_KEYS: &[(&str, Kind)] = &[
-    ("fuel", Kind::Count),
-    ("timeout", Kind::Time),
-    ("memory", Kind::Memory),
+pub const HANDLER_KEYS: &[(&str, SettingType)] = &[
+    ("fuel", SettingType::Count),
+    ("timeout", SettingType::Time),
+    ("memory", SettingType::Memory),
 ];
 
 /// Settings of `[queues.NAME]`.
-pub const QUEUE_KEYS: &[(&str, Kind)] = &[("concurrency", Kind::Count)];
+pub const QUEUE_KEYS: &[(&str, SettingType)] = &[("concurrency", SettingType::Count)];
 
 /// Sections with structured values: [`super::Grants`].
 pub const STRUCTURED: &[&str] = &["grants", "secrets"];
 
 /// The type of the setting `name`, if it exists, including those of `[handlers.NAME]` and
 /// `[queues.NAME]`.
-pub fn kind_of(name: &str) -> Option<Kind> {
+pub fn kind_of(name: &str) -> Option<SettingType> {
     if let Some(key) = KEYS.iter().find(|key| key.name == name) {
         return Some(key.kind);
     }
@@ -193,7 +193,7 @@ pub fn kind_of(name: &str) -> Option<Kind> {
 /// The known setting that is most similar to the unknown `name`.
 pub fn similar(name: &str) -> Option<String> {
     let (section, field) = name.rsplit_once('.').unwrap_or(("", name));
-    let open: &[(&str, Kind)] = match section.split_once('.') {
+    let open: &[(&str, SettingType)] = match section.split_once('.') {
         Some(("handlers", _)) => HANDLER_KEYS,
         Some(("queues", _)) => QUEUE_KEYS,
         _ => &[],

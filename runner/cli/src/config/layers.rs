@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::error::ConfigError;
 use super::grants::Grants;
-use super::keys::{self, KEYS, Kind};
+use super::keys::{self, KEYS, SettingType};
 use super::origin::{Flag, Origin, Setting};
 use super::{toml_file, values};
 
@@ -62,7 +62,7 @@ impl Layers {
         let base = path.parent().unwrap_or(Path::new("."));
         for row in toml_file::rows(path, text)? {
             let text = match keys::kind_of(&row.key) {
-                Some(Kind::Path) if !row.text.is_empty() => {
+                Some(SettingType::Path) if !row.text.is_empty() => {
                     base.join(&row.text).to_string_lossy().into_owned()
                 }
                 _ => row.text,
@@ -120,34 +120,34 @@ impl Layers {
     }
 }
 
-fn check(kind: Kind, text: &str) -> Result<(), String> {
+fn check(kind: SettingType, text: &str) -> Result<(), String> {
     match kind {
-        Kind::Text | Kind::Url | Kind::Path => Ok(()),
-        Kind::Flag => values::flag(text).map(drop),
-        Kind::Count => values::count(text).map(drop),
-        Kind::CountTo(most) => match values::count(text)? {
+        SettingType::Text | SettingType::Url | SettingType::Path => Ok(()),
+        SettingType::Flag => values::flag(text).map(drop),
+        SettingType::Count => values::count(text).map(drop),
+        SettingType::CountTo(most) => match values::count(text)? {
             number if number > most => Err(format!("{number} is too large: the maximum is {most}")),
             _ => Ok(()),
         },
-        Kind::Positive => match values::count(text)? {
+        SettingType::Positive => match values::count(text)? {
             0 => Err("must be at least 1".to_owned()),
             _ => Ok(()),
         },
-        Kind::Size => values::size(text).map(drop),
-        Kind::SizeFrom(least) => match values::size(text)? {
+        SettingType::Size => values::size(text).map(drop),
+        SettingType::SizeFrom(least) => match values::size(text)? {
             bytes if bytes < least => Err(format!(
                 "{text:?} is {bytes} bytes, but the minimum is {least}; write a unit, such as `16MiB`"
             )),
             _ => Ok(()),
         },
-        Kind::Memory => values::memory(text).map(drop),
-        Kind::Time => values::duration(text).map(drop),
-        Kind::Queues => values::queues(text).map(drop),
-        Kind::Schema => {
+        SettingType::Memory => values::memory(text).map(drop),
+        SettingType::Time => values::duration(text).map(drop),
+        SettingType::Queues => values::queues(text).map(drop),
+        SettingType::Schema => {
             let schema = text.parse::<pgtq_store::Schema>();
             schema.map(drop).map_err(|wrong| wrong.message)
         }
-        Kind::Choice(words) if words.contains(&text) => Ok(()),
-        Kind::Choice(words) => Err(format!("{text:?} is not one of {}", words.join(", "))),
+        SettingType::Choice(words) if words.contains(&text) => Ok(()),
+        SettingType::Choice(words) => Err(format!("{text:?} is not one of {}", words.join(", "))),
     }
 }

@@ -126,12 +126,12 @@ pub struct Config {
     pub retention_failed: Duration,
     /// Whether verbs that change tasks are rejected.
     pub read_only: bool,
-    place: Place,
+    place: ConfigSources,
 }
 
 /// The sources of a configuration, for a reload.
 #[derive(Debug, Clone, Default)]
-struct Place {
+struct ConfigSources {
     flags: Vec<Flag>,
     explicit: Option<PathBuf>,
     start: PathBuf,
@@ -149,7 +149,7 @@ impl Config {
         let files = files(explicit, start, &env)?;
         let layers = Layers::merge(flags, &env, &files)?;
         let mut config = Config::from_layers(layers, &env)?;
-        config.place = Place {
+        config.place = ConfigSources {
             flags: flags.to_vec(),
             explicit: explicit.map(Path::to_owned),
             start: start.to_owned(),
@@ -159,7 +159,7 @@ impl Config {
 
     /// Reads all sources again. Blocks on the disk.
     pub fn reload(&self) -> Result<Config, ConfigError> {
-        let Place {
+        let ConfigSources {
             flags,
             explicit,
             start,
@@ -180,7 +180,7 @@ impl Config {
         layers: Layers,
         env: &dyn Fn(&str) -> Option<String>,
     ) -> Result<Config, ConfigError> {
-        let at = Reader(&layers);
+        let at = LayerReader(&layers);
         let database = match layers.get("database.url") {
             _ if layers.pg_variables => DatabaseSource::PgVariables,
             Some(url) if !url.text.is_empty() => DatabaseSource::Url(url.text.clone()),
@@ -268,15 +268,15 @@ impl Config {
             },
             read_only: at.read("cli.read_only", values::flag)?,
             grants: layers.grants.clone(),
-            place: Place::default(),
+            place: ConfigSources::default(),
             layers,
         })
     }
 }
 
-struct Reader<'a>(&'a Layers);
+struct LayerReader<'a>(&'a Layers);
 
-impl Reader<'_> {
+impl LayerReader<'_> {
     fn text(&self, key: &str) -> &str {
         self.0.get(key).map_or("", |setting| &setting.text)
     }

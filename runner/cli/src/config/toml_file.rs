@@ -7,20 +7,20 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::error::ConfigError;
-use super::keys::{self, Kind};
+use super::keys::{self, SettingType};
 use super::origin::Origin;
 
 /// One value of a file.
-pub(super) struct Row {
+pub(super) struct TomlEntry {
     pub(super) key: String,
     pub(super) text: String,
     pub(super) line: usize,
 }
 
 /// All rows of the file, in no particular order.
-pub(super) fn rows(path: &Path, text: &str) -> Result<Vec<Row>, ConfigError> {
+pub(super) fn rows(path: &Path, text: &str) -> Result<Vec<TomlEntry>, ConfigError> {
     let table = parse(path, text)?;
-    let mut reader = Reader {
+    let mut reader = TomlReader {
         path,
         text,
         rows: Vec::new(),
@@ -45,13 +45,13 @@ pub(super) fn parse<'a>(path: &Path, text: &'a str) -> Result<Spanned<DeTable<'a
     })
 }
 
-struct Reader<'a> {
+struct TomlReader<'a> {
     path: &'a Path,
     text: &'a str,
-    rows: Vec<Row>,
+    rows: Vec<TomlEntry>,
 }
 
-impl Reader<'_> {
+impl TomlReader<'_> {
     fn table(&mut self, prefix: &str, table: &DeTable<'_>) -> Result<(), ConfigError> {
         for (key, value) in table {
             let name = match prefix {
@@ -64,7 +64,7 @@ impl Reader<'_> {
             let line = line_at(self.text, key.span().start);
             if let Some(kind) = keys::kind_of(&name) {
                 let text = self.value(&name, line, kind, value.get_ref())?;
-                self.rows.push(Row {
+                self.rows.push(TomlEntry {
                     key: name,
                     text,
                     line,
@@ -90,14 +90,14 @@ impl Reader<'_> {
         &self,
         name: &str,
         line: usize,
-        kind: Kind,
+        kind: SettingType,
         value: &DeValue<'_>,
     ) -> Result<String, ConfigError> {
         let plain = match value {
             DeValue::String(text) => Some(text.to_string()),
             DeValue::Integer(number) if number.radix() == 10 => Some(number.as_str().to_owned()),
             DeValue::Boolean(flag) => Some(flag.to_string()),
-            DeValue::Array(items) if kind == Kind::Queues => items
+            DeValue::Array(items) if kind == SettingType::Queues => items
                 .iter()
                 .map(|item| item.get_ref().as_str())
                 .collect::<Option<Vec<_>>>()

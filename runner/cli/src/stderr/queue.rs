@@ -18,23 +18,23 @@ pub(super) const MAX_LINE: usize = 64 << 10;
 const FULL: Duration = Duration::from_millis(20);
 
 /// Formats the message about dropped lines.
-pub(super) type Report = fn(u64) -> String;
+pub(super) type DroppedMessage = fn(u64) -> String;
 
 /// A handle to the queue. Only [`Queue::flush`] waits for the reader, with a time limit.
 #[derive(Clone)]
-pub(super) struct Queue(Arc<Shared>);
+pub(super) struct Queue(Arc<QueueShared>);
 
-struct Shared {
-    state: Mutex<State>,
+struct QueueShared {
+    state: Mutex<QueueState>,
     /// An entry was added.
     filled: Condvar,
     /// All entries have been written or dropped.
     drained: Condvar,
-    report: Report,
+    report: DroppedMessage,
 }
 
 #[derive(Default)]
-struct State {
+struct QueueState {
     waiting: VecDeque<Entry>,
     bytes: usize,
     /// The writer is writing an entry.
@@ -43,13 +43,13 @@ struct State {
     dropped: u64,
     /// Entries that the writer has finished.
     n_written: u64,
-    /// The value of [`State::n_written`] when a flush timed out.
+    /// The value of [`QueueState::n_written`] when a flush timed out.
     stuck_at: Option<u64>,
     /// The last write failed, for example because the reader is gone or the disk is full.
     has_failed: bool,
 }
 
-impl State {
+impl QueueState {
     /// Whether nothing is left to write, including the number of dropped lines. After a
     /// failure, that number is written with the next line.
     fn is_idle(&self) -> bool {
@@ -66,8 +66,11 @@ enum Entry {
 
 impl Queue {
     /// Starts the thread that writes to `sink`. Fails if no thread can be started.
-    pub(super) fn start(sink: impl Write + Send + 'static, report: Report) -> io::Result<Self> {
-        let shared = Arc::new(Shared {
+    pub(super) fn start(
+        sink: impl Write + Send + 'static,
+        report: DroppedMessage,
+    ) -> io::Result<Self> {
+        let shared = Arc::new(QueueShared {
             state: Mutex::default(),
             filled: Condvar::new(),
             drained: Condvar::new(),
@@ -136,8 +139,8 @@ impl Queue {
     }
 }
 
-impl Shared {
-    fn lock(&self) -> MutexGuard<'_, State> {
+impl QueueShared {
+    fn lock(&self) -> MutexGuard<'_, QueueState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -212,12 +215,12 @@ mod tests {
     use std::sync::mpsc::{Receiver, Sender, channel};
 
     /// A reader that accepts one write for each `Ok` and fails one for each error.
-    struct Reader {
+    struct AnsweringReader {
         answers: Receiver<io::Result<()>>,
         read: Sender<String>,
     }
 
-    impl Write for Reader {
+    impl Write for AnsweringReader {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
             self.answers.recv().unwrap_or(Ok(()))?;
             let _ = self.read.send(String::from_utf8_lossy(bytes).into_owned());
@@ -236,7 +239,7 @@ mod tests {
     fn queue() -> (Queue, Sender<io::Result<()>>, Receiver<String>) {
         let (answer, answers) = channel();
         let (read, lines) = channel();
-        let queue = Queue::start(Reader { answers, read }, report).expect("a thread");
+        let queue = Queue::start(AnsweringReader { answers, read }, report).expect("a thread");
         (queue, answer, lines)
     }
 

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
-use crate::bench::{self, Options, Round, Stage, drain, latency, sandbox};
+use crate::bench::{self, BenchEnvironment, BenchOptions, Round, drain, latency, sandbox};
 use crate::context::Context;
 use crate::error::Problem;
 
@@ -16,10 +16,10 @@ use crate::error::Problem;
 )]
 pub(crate) struct BenchArgs {
     /// Workloads to run
-    #[arg(value_enum, value_name = "WORKLOAD", default_values_t = Workload::ALL)]
-    workloads: Vec<Workload>,
+    #[arg(value_enum, value_name = "WORKLOAD", default_values_t = WorkloadName::ALL)]
+    workloads: Vec<WorkloadName>,
     #[command(flatten)]
-    options: Options,
+    options: BenchOptions,
     /// Run attempts of this file for each line of standard input, and print their number
     #[arg(long, value_name = "FILE", hide = true)]
     child: Option<PathBuf>,
@@ -27,7 +27,7 @@ pub(crate) struct BenchArgs {
 
 /// The values of WORKLOAD.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Workload {
+enum WorkloadName {
     /// Run a backlog of tasks and measure the throughput and the WAL per task
     Drain,
     /// Push single tasks at a fixed rate and measure the time from push to start
@@ -36,21 +36,25 @@ enum Workload {
     Sandbox,
 }
 
-impl Workload {
-    const ALL: [Workload; 3] = [Workload::Drain, Workload::Latency, Workload::Sandbox];
+impl WorkloadName {
+    const ALL: [WorkloadName; 3] = [
+        WorkloadName::Drain,
+        WorkloadName::Latency,
+        WorkloadName::Sandbox,
+    ];
 }
 
-impl bench::Workload for Workload {
+impl bench::Workload for WorkloadName {
     fn name(&self) -> String {
         let value = self.to_possible_value();
         value.map_or_else(String::new, |value| value.get_name().to_owned())
     }
 
-    fn round<'a>(&'a self, stage: &'a Stage<'_>) -> Round<'a> {
+    fn round<'a>(&'a self, stage: &'a BenchEnvironment<'_>) -> Round<'a> {
         match self {
-            Workload::Drain => Box::pin(async { drain::round(stage.field().await?).await }),
-            Workload::Latency => Box::pin(latency::round(stage)),
-            Workload::Sandbox => Box::pin(sandbox::round(stage)),
+            WorkloadName::Drain => Box::pin(async { drain::round(stage.field().await?).await }),
+            WorkloadName::Latency => Box::pin(latency::round(stage)),
+            WorkloadName::Sandbox => Box::pin(sandbox::round(stage)),
         }
     }
 }

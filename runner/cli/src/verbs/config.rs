@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use clap::{Args, Subcommand};
 
-use crate::config::keys::{KEYS, Kind, kind_of};
+use crate::config::keys::{KEYS, SettingType, kind_of};
 use crate::config::{Config, Origin};
 use crate::context::Context;
 use crate::error::Problem;
@@ -83,7 +83,7 @@ pub(crate) fn values(config: &Config) -> Vec<(String, String, Origin)> {
             _ => text,
         };
         let (text, origin) = match key.kind {
-            Kind::Url if config.layers.pg_variables && key.name == "database.url" => {
+            SettingType::Url if config.layers.pg_variables && key.name == "database.url" => {
                 let found = DatabaseConfig::from_env_like(|name| std::env::var(name).ok());
                 let place = found
                     .ok()
@@ -91,7 +91,7 @@ pub(crate) fn values(config: &Config) -> Vec<(String, String, Origin)> {
                     .map_or_else(String::new, |found| found.place());
                 (place, Origin::Env("PG*".to_owned()))
             }
-            Kind::Url if !text.is_empty() => (place(&text), origin),
+            SettingType::Url if !text.is_empty() => (place(&text), origin),
             _ => (text, origin),
         };
         values.push((key.name.to_owned(), text, origin));
@@ -145,7 +145,7 @@ pub(crate) fn template() -> String {
             let _ = write!(text, "\n[{section}]\n");
         }
         let value = match key.kind {
-            Kind::Flag => key.default.to_owned(),
+            SettingType::Flag => key.default.to_owned(),
             _ => format!("\"{}\"", key.default),
         };
         let _ = writeln!(text, "# {name} = {value}   # {}", key.help);

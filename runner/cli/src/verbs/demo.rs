@@ -13,7 +13,7 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use self::guide::Guide;
-use self::stage::Stage;
+use self::stage::DemoEnvironment;
 use crate::context::Context;
 use crate::error::{Exit, Problem};
 use crate::output::Cell;
@@ -40,7 +40,7 @@ pub(crate) async fn run(args: DemoArgs, context: &Context) -> Result<(), Problem
     }
     // Dropping an incomplete stage stops the parts that were started.
     let stage = tokio::select! {
-        stage = Stage::set(guide) => stage?,
+        stage = DemoEnvironment::set(guide) => stage?,
         name = signals.next() => return Err(interrupted(name)),
     };
     let mut done = tokio::select! {
@@ -68,7 +68,7 @@ fn interrupted(signal: &str) -> Problem {
 }
 
 /// Runs the tour and prints its figures as JSON if requested.
-async fn show(args: &DemoArgs, guide: Guide<'_>, stage: &Stage) -> Result<(), Problem> {
+async fn show(args: &DemoArgs, guide: Guide<'_>, stage: &DemoEnvironment) -> Result<(), Problem> {
     let facts = tour(args, guide, stage).await?;
     let pairs: [(&str, Cell); 0] = [];
     match guide.context.out.is_json() {
@@ -83,7 +83,11 @@ async fn show(args: &DemoArgs, guide: Guide<'_>, stage: &Stage) -> Result<(), Pr
     }
 }
 
-async fn tour(args: &DemoArgs, guide: Guide<'_>, stage: &Stage) -> Result<Value, Problem> {
+async fn tour(
+    args: &DemoArgs,
+    guide: Guide<'_>,
+    stage: &DemoEnvironment,
+) -> Result<Value, Problem> {
     let load = load::run(guide, stage, args.tasks).await?;
     let latency = load::latency(guide, stage).await?;
     let swap = swap::run(guide, stage).await?;
@@ -107,7 +111,7 @@ fn milliseconds(duration: Duration) -> f64 {
 }
 
 /// Prints what to try next, and returns when the runner stops unexpectedly.
-async fn stay(guide: Guide<'_>, stage: &Stage) -> Result<(), Problem> {
+async fn stay(guide: Guide<'_>, stage: &DemoEnvironment) -> Result<(), Problem> {
     guide
         .begin("the demo keeps running; in another terminal, try:")
         .await?;

@@ -17,8 +17,8 @@ use crate::error::{Exit, Problem};
 use crate::runner::{Runner, Until};
 use crate::signals::Signals;
 use crate::{machine, sources, stderr, text};
-use pgtq_setup::postgres::{Options, PrivatePostgres};
-use pgtq_setup::toolchain::{BuildOptions, Output, Toolchain, build_plugin};
+use pgtq_setup::postgres::{PrivatePostgres, ServerOptions};
+use pgtq_setup::toolchain::{BuildOptions, CompilerOutput, Toolchain, build_plugin};
 use pgtq_store::{DatabaseConfig, Store};
 
 /// Polling interval of the sources.
@@ -160,8 +160,8 @@ async fn database(
         return Ok((None, named));
     }
     let options = match args.ephemeral {
-        true => Options::ephemeral(),
-        false => Options::keep(context.here.join(".pgtq/postgres")),
+        true => ServerOptions::ephemeral(),
+        false => ServerOptions::keep(context.here.join(".pgtq/postgres")),
     };
     let server = start_postgres(context, options).await?;
     let url = server.url();
@@ -173,7 +173,7 @@ async fn database(
 /// Starts a private server on a blocking thread, so that signals are handled meanwhile.
 pub(crate) async fn start_postgres(
     context: &Context,
-    options: Options,
+    options: ServerOptions,
 ) -> Result<PrivatePostgres, Problem> {
     let quiet = context.global.quiet > 0;
     let started = tokio::task::spawn_blocking(move || {
@@ -257,8 +257,8 @@ async fn build(quiet: bool, dir: PathBuf, out: PathBuf) {
         let toolchain = Toolchain::ensure(&dir, &|line| say(quiet, line))?;
         // Without a terminal, cargo would block on a slow reader or fail without one.
         let output = match std::io::stderr().is_terminal() {
-            true => Output::Show,
-            false => Output::Keep,
+            true => CompilerOutput::Show,
+            false => CompilerOutput::Keep,
         };
         let options = BuildOptions {
             out_dir: Some(out),

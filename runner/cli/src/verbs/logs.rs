@@ -20,7 +20,7 @@ pub(crate) mod lines;
 mod reader;
 
 use lines::line;
-use reader::{Item, Reader};
+use reader::{Item, LogReader};
 
 /// Polling interval of `-f`.
 const POLL: Duration = Duration::from_millis(500);
@@ -47,7 +47,7 @@ pub(crate) async fn run(args: LogsArgs, context: &Context) -> Result<(), Problem
     let store = database::open(context, &config).await?;
     let mut printer = Printer {
         context,
-        reader: Reader::default(),
+        reader: LogReader::default(),
         with_id: args.id.is_none(),
         last: None,
         shortened: HashSet::new(),
@@ -104,7 +104,7 @@ async fn many(printer: &mut Printer<'_>, store: &Store, args: &LogsArgs) -> Resu
 
 struct Printer<'a> {
     context: &'a Context,
-    reader: Reader,
+    reader: LogReader,
     /// Print the task id on each line, because lines of several tasks are mixed.
     with_id: bool,
     /// Task and attempt of the last line.

@@ -61,7 +61,7 @@ pub(crate) struct PushArgs {
         default_value = "ignore",
         requires = "key"
     )]
-    pub(crate) on_conflict: OnConflict,
+    pub(crate) on_conflict: OnConflictArg,
     /// How long after the task is due the key stays reserved, such as 2d [default: the retention]
     #[arg(long, value_name = "DURATION", value_parser = values::duration, requires = "key", conflicts_with = "batch")]
     pub(crate) key_ttl: Option<Duration>,
@@ -84,7 +84,7 @@ pub(crate) struct PushArgs {
 
 /// What a push does if a task with the same key exists.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub(crate) enum OnConflict {
+pub(crate) enum OnConflictArg {
     /// Change nothing and print the id of the existing task
     Ignore,
     /// Replace the existing task if it is scheduled or runnable
@@ -148,7 +148,7 @@ pub(crate) async fn run(args: PushArgs, context: &Context) -> Result<(), Problem
     }
     let pushed = one(&store, &task, args.on_conflict, args.key_ttl).await?;
     if pushed.outcome == PushOutcome::Running
-        || (pushed.existed() && args.on_conflict != OnConflict::Ignore)
+        || (pushed.existed() && args.on_conflict != OnConflictArg::Ignore)
     {
         return Err(exists(pushed));
     }
@@ -216,7 +216,7 @@ impl One {
 async fn one(
     store: &Store,
     task: &NewTask,
-    on_conflict: OnConflict,
+    on_conflict: OnConflictArg,
     key_ttl: Option<Duration>,
 ) -> Result<One, Problem> {
     let Some(key) = &task.key else {
@@ -230,8 +230,8 @@ async fn one(
         });
     };
     let on_conflict = match on_conflict {
-        OnConflict::Replace => pgtq_store::OnConflict::Replace,
-        OnConflict::Ignore | OnConflict::Error => pgtq_store::OnConflict::Ignore,
+        OnConflictArg::Replace => pgtq_store::OnConflict::Replace,
+        OnConflictArg::Ignore | OnConflictArg::Error => pgtq_store::OnConflict::Ignore,
     };
     let (id, outcome) = store.push_task(task, on_conflict, key_ttl).await?;
     let mut one = One {

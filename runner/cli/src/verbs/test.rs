@@ -7,7 +7,7 @@ use clap::Args;
 
 use crate::cases::case::{self, Case};
 use crate::cases::check::{Difference, check};
-use crate::cases::run::{Plugin, Stage};
+use crate::cases::run::{CaseRunner, Plugin};
 use crate::cases::update;
 use crate::config::Config;
 use crate::context::Context;
@@ -58,7 +58,7 @@ struct CaseResult {
 
 pub(crate) async fn run(args: TestArgs, context: &Context) -> Result<(), Problem> {
     let config = context.config(Vec::new())?;
-    let stage = Stage::new(&config)?;
+    let stage = CaseRunner::new(&config)?;
     let mut ended = Vec::new();
     let mut looked = Vec::new();
     for subject in tokio::task::block_in_place(|| subjects(&args, context, &config))? {
@@ -148,7 +148,7 @@ fn files(dir: &Path, only: Option<&str>) -> Result<Vec<(String, PathBuf)>, Probl
 }
 
 async fn one(
-    stage: &Stage,
+    stage: &CaseRunner,
     plugin: &Plugin,
     name: String,
     path: PathBuf,
@@ -172,7 +172,7 @@ async fn one(
 }
 
 async fn attempt(
-    stage: &Stage,
+    stage: &CaseRunner,
     plugin: &Plugin,
     update: bool,
     ended: &mut CaseResult,

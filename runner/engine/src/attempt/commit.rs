@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use crate::state::claimed_task::ClaimedTask;
 use crate::state::core::Core;
-use pgtq_store::{AttemptDatabase, Commit, CommitStatus, Ending};
+use pgtq_store::{AttemptDatabase, Commit, CommitStatus, OutcomeRecord};
 use pgtq_task::{ErrorKind, Failure, Outcome, Report, Transition};
 
 /// Delay before a task is retried whose commit was lost with its connection: a handler
@@ -144,12 +144,12 @@ async fn await_commit_status(
 }
 
 /// The outcome record, which takes the report's own record while the commit runs.
-fn outcome_record(claimed: &ClaimedTask, report: &mut Report, started: Instant) -> Ending {
+fn outcome_record(claimed: &ClaimedTask, report: &mut Report, started: Instant) -> OutcomeRecord {
     let result = match &report.outcome {
         Outcome::Complete { result } => result.clone(),
         _ => String::new(),
     };
-    Ending {
+    OutcomeRecord {
         claim: claimed.claim,
         task: Arc::clone(&claimed.task),
         transition: Transition::Complete { result },

@@ -21,7 +21,7 @@ use crate::state::held_claims::StartDecision;
 use crate::state::queued_outcome::QueuedOutcome;
 use crate::state::suspects::{self, Admission};
 use crate::state::watchdog::PollWatch;
-use pgtq_store::Ending;
+use pgtq_store::OutcomeRecord;
 use pgtq_task::{
     Attempt, Database, ErrorKind, Failure, Handler, Outcome, Report, RetryPolicy, Signal,
     StopReason, decide,
@@ -242,7 +242,7 @@ async fn hand_over(
         cancelled,
         fastrand::f64(),
     );
-    let ending = Ending {
+    let ending = OutcomeRecord {
         claim: claimed.claim,
         task: claimed.task,
         transition,

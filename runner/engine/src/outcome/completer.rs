@@ -8,7 +8,7 @@
 //! sent again in the store's `again` mode, which skips those already recorded, until the
 //! database answers or the lease is lost. Outcomes that wait for a lock of another
 //! transaction, and outcomes that the database rejects while it accepts others, are
-//! [`parked`](crate::outcome::parked).
+//! [`parked`](super::parked).
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
@@ -24,7 +24,7 @@ use crate::backoff::LoopBackoff;
 use crate::state::core::Core;
 use crate::state::parked_counts::ParkReason;
 use crate::state::queued_outcome::{MAX_WAITING_KIB, QueuedOutcome};
-use pgtq_store::{Ending, StoreError};
+use pgtq_store::{OutcomeRecord, StoreError};
 
 /// Maximum number of outcomes in one flush.
 const MAX_BATCH: usize = 1_000;
@@ -96,7 +96,7 @@ async fn flush_loop(
 }
 
 /// Stores a batch, retrying until it succeeds or the lease is lost.
-async fn store(core: &Core, parked: &ParkedOutcomes<'_>, mut batch: Vec<Ending>) {
+async fn store(core: &Core, parked: &ParkedOutcomes<'_>, mut batch: Vec<OutcomeRecord>) {
     let mut again = false;
     let mut backoff = LoopBackoff::new(Duration::from_millis(100), Duration::from_secs(2));
     let mut first_fault = None;
@@ -109,7 +109,7 @@ async fn store(core: &Core, parked: &ParkedOutcomes<'_>, mut batch: Vec<Ending>)
             }
             // Certainly rolled back.
             Err(StoreError::Locked { .. }) => {
-                let (waiting, rest): (Vec<Ending>, Vec<Ending>) =
+                let (waiting, rest): (Vec<OutcomeRecord>, Vec<OutcomeRecord>) =
                     batch.into_iter().partition(needs_more_than_claim);
                 if waiting.is_empty() {
                     return parked.add(rest, ParkReason::Locked, again);
@@ -152,7 +152,7 @@ async fn store(core: &Core, parked: &ParkedOutcomes<'_>, mut batch: Vec<Ending>)
     }
 }
 
-fn park_rejected(parked: &ParkedOutcomes<'_>, batch: Vec<Ending>, error: &StoreError) {
+fn park_rejected(parked: &ParkedOutcomes<'_>, batch: Vec<OutcomeRecord>, error: &StoreError) {
     for ending in &batch {
         tracing::error!(task = ending.task.id.0, %error, "the outcome of this task cannot be stored: the runner keeps and retries it, and the task stays claimed meanwhile");
     }
@@ -160,7 +160,7 @@ fn park_rejected(parked: &ParkedOutcomes<'_>, batch: Vec<Ending>, error: &StoreE
 }
 
 /// Stores each on its own, in `again` mode; returns those that were not stored.
-async fn one_by_one(core: &Core, batch: Vec<Ending>) -> Vec<Ending> {
+async fn one_by_one(core: &Core, batch: Vec<OutcomeRecord>) -> Vec<OutcomeRecord> {
     let mut left = Vec::new();
     let mut batch = batch.into_iter();
     for ending in batch.by_ref() {

@@ -22,7 +22,7 @@ use super::settle::{FULL, note_storing_works, settle};
 use super::size::n_bytes;
 use crate::state::core::Core;
 use crate::state::parked_counts::ParkReason;
-use pgtq_store::{Ending, StoreError};
+use pgtq_store::{OutcomeRecord, StoreError};
 
 /// Outcomes that are tried together the first time.
 const MAX_TOGETHER: usize = 500;
@@ -35,7 +35,7 @@ const REJECTED_WAITS: (Duration, Duration) =
 
 #[derive(Debug)]
 struct ParkedOutcome {
-    ending: Ending,
+    ending: OutcomeRecord,
     reason: ParkReason,
     /// An earlier try may have committed.
     again: bool,
@@ -67,7 +67,7 @@ impl<'a> ParkedOutcomes<'a> {
     }
 
     /// Adds outcomes that were not stored.
-    pub(crate) fn add(&self, endings: Vec<Ending>, reason: ParkReason, again: bool) {
+    pub(crate) fn add(&self, endings: Vec<OutcomeRecord>, reason: ParkReason, again: bool) {
         if endings.is_empty() {
             return;
         }
@@ -93,7 +93,10 @@ impl<'a> ParkedOutcomes<'a> {
 
     /// Removes from a batch the outcomes that may wait for a lock known to be held. While
     /// any key is held, the completer stores no child with a key.
-    pub(crate) fn take_waiting(&self, batch: Vec<Ending>) -> (Vec<Ending>, Vec<Ending>) {
+    pub(crate) fn take_waiting(
+        &self,
+        batch: Vec<OutcomeRecord>,
+    ) -> (Vec<OutcomeRecord>, Vec<OutcomeRecord>) {
         let inner = self.lock();
         if self.core.parked.n_locked() == 0 {
             return (Vec::new(), batch);
@@ -227,7 +230,8 @@ impl RetryRound<'_> {
         &self,
         mut entries: Vec<ParkedOutcome>,
     ) -> (Vec<ParkedOutcome>, Option<StoreError>) {
-        let endings: Vec<Ending> = entries.iter().map(|entry| entry.ending.clone()).collect();
+        let endings: Vec<OutcomeRecord> =
+            entries.iter().map(|entry| entry.ending.clone()).collect();
         let again = entries.iter().any(|entry| entry.again);
         let core = self.parked.core;
         let stored = core
@@ -333,7 +337,7 @@ impl RetryRound<'_> {
 }
 
 impl ParkedList {
-    fn waits(&self, ending: &Ending) -> bool {
+    fn waits(&self, ending: &OutcomeRecord) -> bool {
         let waits = |lock| self.locks.contains(lock);
         !self.locks.is_empty() && required_locks(ending).iter().any(waits)
     }

@@ -1,6 +1,6 @@
 //! Locks that storing an outcome may wait for, because an application can hold them.
 
-use pgtq_store::Ending;
+use pgtq_store::OutcomeRecord;
 use pgtq_task::{ClaimId, NewTask, TaskId, Transition};
 
 /// One of them.
@@ -14,7 +14,7 @@ pub(crate) enum RequiredLock {
 }
 
 /// Whether storing this outcome may wait for a lock other than that of its claim.
-pub(crate) fn needs_more_than_claim(ending: &Ending) -> bool {
+pub(crate) fn needs_more_than_claim(ending: &OutcomeRecord) -> bool {
     let complete = matches!(ending.transition, Transition::Complete { .. });
     complete
         && (ending.has_state
@@ -26,7 +26,7 @@ pub(crate) fn needs_more_than_claim(ending: &Ending) -> bool {
 }
 
 /// All locks that it may need; the claim only if there is no other.
-pub(crate) fn required_locks(ending: &Ending) -> Vec<RequiredLock> {
+pub(crate) fn required_locks(ending: &OutcomeRecord) -> Vec<RequiredLock> {
     if !needs_more_than_claim(ending) {
         return vec![RequiredLock::Claim(ending.claim)];
     }

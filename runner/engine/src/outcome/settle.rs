@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 
 use crate::state::core::Core;
-use pgtq_store::{Ending, Finished};
+use pgtq_store::{FinishResult, OutcomeRecord};
 
 /// Shown by `/readyz`.
 pub(crate) const FULL: &str = "too many outcomes wait for locks of other transactions, or are rejected by the database; look for open transactions in pg_stat_activity and for errors in the log";
@@ -19,9 +19,9 @@ pub(crate) fn note_storing_works(core: &Core) {
 }
 
 /// Counts stored outcomes and removes their tasks from the held claims.
-pub(crate) fn settle(core: &Core, batch: &[Ending], finished: &Finished) {
-    let key = |ending: &Ending| (ending.claim, ending.task.id);
-    let is_stored = |ending: &&Ending| !finished.locked.contains(&key(ending));
+pub(crate) fn settle(core: &Core, batch: &[OutcomeRecord], finished: &FinishResult) {
+    let key = |ending: &OutcomeRecord| (ending.claim, ending.task.id);
+    let is_stored = |ending: &&OutcomeRecord| !finished.locked.contains(&key(ending));
     for ending in batch.iter().filter(is_stored) {
         let key = key(ending);
         if finished.stale.contains(&key) {

@@ -1,16 +1,16 @@
 //! How many bytes an outcome adds to a statement, approximately.
 
-use pgtq_store::Ending;
+use pgtq_store::OutcomeRecord;
 use pgtq_task::{Failure, LogLine, Transition};
 
 /// Approximate size of an outcome in a statement, in bytes.
-pub(crate) fn n_bytes(ending: &Ending) -> usize {
+pub(crate) fn n_bytes(ending: &OutcomeRecord) -> usize {
     let args = ending.task.args.len();
     args + n_bytes_without_args(ending)
 }
 
 /// As [`n_bytes`], without the task's arguments.
-pub(crate) fn n_bytes_without_args(ending: &Ending) -> usize {
+pub(crate) fn n_bytes_without_args(ending: &OutcomeRecord) -> usize {
     let failure = |failure: &Failure| {
         let backtrace: usize = failure.backtrace.iter().map(String::len).sum();
         failure.message.len() + failure.details.as_ref().map_or(0, String::len) + backtrace

@@ -16,7 +16,7 @@ use super::scan::{DirectoryListing, Seen};
 
 /// A change that a scan found.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Change {
+pub(super) enum FileChange {
     /// A new file.
     Discovered(String),
     /// A known file with a different stamp.
@@ -75,7 +75,7 @@ impl TrackedFile {
 
 impl FileTracker {
     /// Records a scan.
-    pub(super) fn observe(&mut self, listing: DirectoryListing, now: Instant) -> Vec<Change> {
+    pub(super) fn observe(&mut self, listing: DirectoryListing, now: Instant) -> Vec<FileChange> {
         let mut changes = Vec::new();
         let is_another = self.identity.is_some_and(|last| last != listing.identity);
         self.identity = Some(listing.identity);
@@ -97,7 +97,7 @@ impl FileTracker {
                     entry.seen = seen;
                     entry.still_since = now;
                     entry.unread_since.get_or_insert(now);
-                    changes.push(Change::Changed(file));
+                    changes.push(FileChange::Changed(file));
                 }
             } else {
                 let entry = TrackedFile {
@@ -107,7 +107,7 @@ impl FileTracker {
                     missing: None,
                 };
                 self.files.insert(file.clone(), entry);
-                changes.push(Change::Discovered(file));
+                changes.push(FileChange::Discovered(file));
             }
         }
         changes

@@ -17,19 +17,19 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use tokio::sync::{Notify, mpsc, oneshot};
-use tokio::task::{AbortHandle, Id, JoinError, JoinSet};
+use tokio::task::{AbortHandle, Id, JoinSet};
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::directory_problem;
-use super::file_tracker::{Change, FileTracker};
+use super::file_tracker::{FileChange, FileTracker};
 use super::load::{InspectOutcome, Loader};
-use super::load_request::{LoadRequest, PlannedLoad};
-use super::load_schedule::{LoadSchedule, NextStep};
+use super::load_request::LoadRequest;
+use super::load_schedule::LoadSchedule;
 use super::options::DirectoryOptions;
 use super::pending_retries::PendingRetries;
 use super::ready_file::ReadyFile;
 use super::registry::{NewVersion, Registry};
-use super::rejected::{PluginRejected, RetryWhen};
+use super::rejected::PluginRejected;
 use super::scan::{DirectoryListing, scan};
 use super::status::PluginState;
 use super::waiters::Waiters;
@@ -37,6 +37,7 @@ use super::watcher::Watcher;
 use pgtq_task::Name;
 
 mod decide;
+mod steps;
 
 /// Events come in bursts; after the first one, wait this long for the rest of the burst.
 const GATHER: Duration = Duration::from_millis(20);
@@ -197,12 +198,12 @@ impl Keeper {
     fn observe(&mut self, listing: DirectoryListing, now: Instant) {
         for change in self.tracker.observe(listing, now) {
             let file = match change {
-                Change::Discovered(file) => {
+                FileChange::Discovered(file) => {
                     let state = PluginState::Discovered;
                     self.registry.note(&file, state, None, None);
                     file
                 }
-                Change::Changed(file) => file,
+                FileChange::Changed(file) => file,
             };
             // Everything known about the old bytes is void.
             let held = self.schedule.withdraw(&file);
@@ -242,87 +243,6 @@ impl Keeper {
                 self.watch_failed = true;
             }
         }
-    }
-
-    /// Starts whatever the schedule allows.
-    fn start_steps(&mut self) {
-        // At the start all files are ready before the first is read, so that handler
-        // names are assigned in file name order.
-        self.gathering = self.gathering && self.tracker.is_settling();
-        if self.gathering {
-            return;
-        }
-        self.retry_beyond_limit();
-        while let Some(step) = self.schedule.next(Instant::now()) {
-            let loader = Arc::clone(&self.loader);
-            let (request, task) = match step {
-                NextStep::Inspect(request) => {
-                    let missing = self.tracker.missing().cloned().collect();
-                    let inspect = loader.inspect(request.clone(), missing);
-                    let task = async move { StepResult::Inspect(inspect.await) };
-                    (request, self.tasks.spawn(task))
-                }
-                NextStep::Load(PlannedLoad { request, inspected }) => {
-                    let load = loader.load(request.ready.clone(), inspected.digest);
-                    let task = async move { StepResult::Load(load.await) };
-                    (request, self.tasks.spawn(task))
-                }
-            };
-            self.running.insert(task.id(), StepTask { request, task });
-        }
-    }
-
-    /// Handles the result of a step.
-    fn handle_ended(&mut self, ended: Result<(Id, StepResult), JoinError>) {
-        let id = ended.as_ref().map_or_else(JoinError::id, |(id, _)| *id);
-        // Without a job its file was retired meanwhile.
-        let Some(StepTask { request, .. }) = self.running.remove(&id) else {
-            return;
-        };
-        let (file, unsettled) = (request.ready.file.clone(), request.ready.unsettled);
-        self.schedule.ended(&file);
-        match ended {
-            Ok((_, StepResult::Inspect(Ok(InspectOutcome::Loadable(inspected))))) => {
-                return self.plan(PlannedLoad { request, inspected });
-            }
-            Ok((_, StepResult::Inspect(Ok(InspectOutcome::CrashSuspect)))) => {
-                tracing::warn!(
-                    file,
-                    "plugin {file}: an earlier runner process crashed while it loaded these bytes; they are loaded alone"
-                );
-                return self.schedule.add(LoadRequest {
-                    alone: true,
-                    ..request
-                });
-            }
-            Ok((_, StepResult::Inspect(Ok(InspectOutcome::Unchanged(digest))))) => {
-                self.retries.forget(&file);
-                self.registry
-                    .note(&file, PluginState::Live, Some(digest), None);
-            }
-            Ok((_, StepResult::Inspect(Ok(InspectOutcome::RenamedFrom(from))))) => {
-                self.rename(&from, &file);
-            }
-            Ok((
-                _,
-                StepResult::Inspect(Ok(InspectOutcome::Changing)) | StepResult::Load(Ok(None)),
-            )) => {
-                self.settling(&file);
-                self.tracker.settle_again(&file, true, Instant::now());
-            }
-            Ok((_, StepResult::Load(Ok(Some(new))))) => self.serve(request.ready, new),
-            Ok((_, StepResult::Inspect(Err(rejected)) | StepResult::Load(Err(rejected)))) => {
-                self.reject(request.ready, rejected);
-            }
-            Err(error) => {
-                let reason = format!("internal error while loading: {error}");
-                self.reject(
-                    request.ready,
-                    PluginRejected::new(None, reason, RetryWhen::Later),
-                );
-            }
-        }
-        self.complete(&file, unsettled);
     }
 
     /// The file is live or rejected, or has newer bytes.

@@ -14,16 +14,16 @@ use crate::attempt::stop::HostStop;
 /// Shared by the parts of one store that hold memory. Never contended: one guest runs on
 /// one thread at a time.
 #[derive(Debug)]
-pub(crate) struct Account {
+pub(crate) struct MemoryAccount {
     linear: AtomicU64,
     host: AtomicU64,
     peak: AtomicU64,
     host_limit: u64,
 }
 
-impl Account {
-    pub(crate) fn new(host_limit: u64) -> Arc<Account> {
-        Arc::new(Account {
+impl MemoryAccount {
+    pub(crate) fn new(host_limit: u64) -> Arc<MemoryAccount> {
+        Arc::new(MemoryAccount {
             linear: AtomicU64::new(0),
             host: AtomicU64::new(0),
             peak: AtomicU64::new(0),
@@ -58,7 +58,7 @@ impl Account {
         self.host.store(left, Relaxed);
     }
 
-    /// As [`Account::take`], but released when the return value is dropped.
+    /// As [`MemoryAccount::take`], but released when the return value is dropped.
     pub(crate) fn hold(self: &Arc<Self>, bytes: u64) -> Result<Held, HostStop> {
         self.take(bytes)?;
         Ok(Held {
@@ -95,7 +95,7 @@ impl Account {
 /// Bytes that are charged until dropped.
 #[derive(Debug)]
 pub(crate) struct Held {
-    account: Arc<Account>,
+    account: Arc<MemoryAccount>,
     bytes: u64,
 }
 
@@ -111,7 +111,7 @@ mod tests {
 
     #[test]
     fn host_bytes_are_limited_and_released() {
-        let account = Account::new(100);
+        let account = MemoryAccount::new(100);
         let held = account.hold(60).expect("within the limit");
         assert_eq!(account.take(41), Err(HostStop::HostMemory));
         drop(held);
@@ -120,7 +120,7 @@ mod tests {
 
     #[test]
     fn the_peak_is_the_sum_of_guest_and_host() {
-        let account = Account::new(100);
+        let account = MemoryAccount::new(100);
         account.set_linear(1_000);
         account.take(30).expect("within the limit");
         account.passed(7);
@@ -131,7 +131,7 @@ mod tests {
 
     #[test]
     fn a_call_may_use_half_of_the_remaining_bytes() {
-        let account = Account::new(100);
+        let account = MemoryAccount::new(100);
         account.take(40).expect("within the limit");
         assert_eq!(account.call_room(1_000), 30);
         assert_eq!(account.call_room(20), 20);

@@ -1,9 +1,9 @@
 //! What a guest gets, and its log says, when a call is not both requested and granted.
 
 use crate::attempt::logs::SharedLogs;
-use crate::attempt::state::State;
+use crate::attempt::state::StoreData;
 use crate::text::clean;
-use pgtq_task::{LogLevel, Problem, toml_key, toml_text};
+use pgtq_task::{GuestError, LogLevel, toml_key, toml_text};
 
 /// Denials of one attempt that are logged: a loop of them must not fill the operator's
 /// log.
@@ -35,18 +35,18 @@ pub(crate) struct Denied {
 impl Denied {
     /// Logs it with the attempt and for the operator, the first [`MAX_LOGGED`] times; returns
     /// the guest's error.
-    pub(crate) fn report(self, state: &mut State) -> Problem {
+    pub(crate) fn report(self, state: &mut StoreData) -> GuestError {
         state.denials = state.denials.saturating_add(1);
         if state.denials > MAX_LOGGED {
             let message = format!("denied {}, as before", clean(&self.what, WHAT_BYTES));
-            return Problem::new("denied", message);
+            return GuestError::new("denied", message);
         }
         let plugin = state.push_access().map(|access| &**access.plugin());
         self.report_to(plugin, &state.logs)
     }
 
     /// The same for callers that do not hold the whole state.
-    pub(crate) fn report_to(self, plugin: Option<&str>, logs: &SharedLogs) -> Problem {
+    pub(crate) fn report_to(self, plugin: Option<&str>, logs: &SharedLogs) -> GuestError {
         let plugin = plugin.unwrap_or("NAME");
         let Denied { what, need, grant } = self;
         // The guest may have chosen names in it: no control character gets out.
@@ -86,6 +86,6 @@ impl Denied {
             );
             message = format!("{message}\n{toml}");
         }
-        Problem::new("denied", message)
+        GuestError::new("denied", message)
     }
 }

@@ -15,7 +15,7 @@ use tokio::runtime::{Handle, RuntimeFlavor};
 use wasmtime::{CallHook, CallHookHandler, StoreContextMut, Trap};
 use wasmtime_wasi::async_trait;
 
-use crate::attempt::state::{HostCall, State};
+use crate::attempt::state::{HostCall, StoreData};
 use crate::engine::YIELD_FUEL;
 use pgtq_task::Limits;
 
@@ -73,7 +73,7 @@ pub(crate) async fn timed<T>(limits: &Limits, guest: impl Future<Output = T>) ->
 }
 
 /// The store of a guest that called the host.
-pub(crate) type Caller<'a> = StoreContextMut<'a, State>;
+pub(crate) type Caller<'a> = StoreContextMut<'a, StoreData>;
 
 /// Takes the fuel for one host call that carries `bytes`, or ends the attempt.
 ///
@@ -111,7 +111,7 @@ fn fuel_of(busy: Duration) -> u64 {
 pub(crate) struct HostCalls;
 
 #[async_trait]
-impl CallHookHandler<State> for HostCalls {
+impl CallHookHandler<StoreData> for HostCalls {
     async fn handle_call_event(
         &self,
         mut store: Caller<'_>,

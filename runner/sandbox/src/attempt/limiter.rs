@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use wasmtime::ResourceLimiter;
 
-use crate::attempt::account::Account;
+use crate::attempt::account::MemoryAccount;
 use crate::attempt::machine;
 use crate::engine::{MAX_INSTANCES, MAX_MEMORIES, MAX_TABLES};
 use pgtq_task::Limits;
@@ -17,7 +17,7 @@ use pgtq_task::Limits;
 pub(crate) struct Limiter {
     memory_limit: u64,
     memory: u64,
-    account: Arc<Account>,
+    account: Arc<MemoryAccount>,
     /// Growth was denied: the limit causes an abort that follows.
     pub(crate) memory_refused: bool,
     /// Growth failed because this machine lacks a resource.
@@ -29,7 +29,7 @@ pub(crate) struct Limiter {
 }
 
 impl Limiter {
-    pub(crate) fn new(limits: &Limits, account: &Arc<Account>) -> Self {
+    pub(crate) fn new(limits: &Limits, account: &Arc<MemoryAccount>) -> Self {
         Limiter {
             memory_limit: limits.memory,
             memory: 0,
@@ -130,7 +130,7 @@ mod tests {
             memory,
             ..Limits::default()
         };
-        Limiter::new(&limits, &Account::new(limits.host_bytes))
+        Limiter::new(&limits, &MemoryAccount::new(limits.host_bytes))
     }
 
     #[test]

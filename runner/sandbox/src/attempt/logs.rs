@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use serde_json::value::RawValue;
 
-use crate::attempt::account::Account;
+use crate::attempt::account::MemoryAccount;
 use crate::attempt::redact::Redactor;
 use crate::attempt::stop::HostStop;
 use crate::json;
@@ -35,7 +35,7 @@ const PANIC_BYTES: usize = 4 << 10;
 pub(crate) struct Logs {
     started: Instant,
     /// Charged for every line that is kept.
-    account: Arc<Account>,
+    account: Arc<MemoryAccount>,
     max_lines: usize,
     max_bytes: u64,
     /// The first lines, up to half of either limit.
@@ -55,7 +55,7 @@ pub(crate) struct Logs {
 }
 
 impl Logs {
-    pub(crate) fn new(limits: &Limits, started: Instant, account: &Arc<Account>) -> Self {
+    pub(crate) fn new(limits: &Limits, started: Instant, account: &Arc<MemoryAccount>) -> Self {
         Logs {
             started,
             account: Arc::clone(account),

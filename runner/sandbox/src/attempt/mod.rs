@@ -2,7 +2,7 @@
 //! account, its log, what it may reach, and what each host call costs.
 //!
 //! Names no capability: a capability's own context is stored here by its type, see
-//! [`state::Context`].
+//! [`state::CapabilityContext`].
 
 pub(crate) mod access;
 pub(crate) mod account;

@@ -7,7 +7,7 @@ use std::time::Instant;
 use wasmtime::component::ResourceTable;
 
 use crate::attempt::access::Access;
-use crate::attempt::account::Account;
+use crate::attempt::account::MemoryAccount;
 use crate::attempt::contexts::Contexts;
 use crate::attempt::limiter::Limiter;
 use crate::attempt::logs::{LockedLogs, Logs, SharedLogs};
@@ -18,8 +18,8 @@ const MAX_HANDLES: usize = 1_000;
 
 /// What a capability keeps for one attempt. Made when its guest first uses it, so that an
 /// attempt pays only for the capabilities that it uses.
-pub(crate) trait Context: Any + Send {
-    fn new(state: &State) -> Self;
+pub(crate) trait CapabilityContext: Any + Send {
+    fn new(state: &StoreData) -> Self;
 }
 
 /// A running host call: when it began, and the fuel that was left then.
@@ -30,7 +30,7 @@ pub(crate) struct HostCall {
 }
 
 /// The data of a store.
-pub(crate) struct State {
+pub(crate) struct StoreData {
     /// `None` while the plugin describes itself: there is no task then.
     pub(crate) attempt: Option<Attempt>,
     /// How many attempts the task gets in all; `None` is unlimited.
@@ -43,7 +43,7 @@ pub(crate) struct State {
     /// The running host calls, the innermost last.
     pub(crate) host_calls: Vec<HostCall>,
     /// The machine's memory that the attempt takes.
-    pub(crate) account: Arc<Account>,
+    pub(crate) account: Arc<MemoryAccount>,
     /// Set while the guest allocates memory for values from the host, or cleans up: it
     /// must not call the host then. The component model enforces this itself.
     pub(crate) must_not_call: bool,
@@ -55,13 +55,13 @@ pub(crate) struct State {
     contexts: Contexts,
 }
 
-impl State {
+impl StoreData {
     pub(crate) fn new(attempt: Option<Attempt>, limits: Arc<Limits>) -> Self {
         let started = Instant::now();
-        let account = Account::new(limits.host_bytes);
+        let account = MemoryAccount::new(limits.host_bytes);
         let mut table = ResourceTable::new();
         table.set_max_capacity(MAX_HANDLES);
-        State {
+        StoreData {
             attempt,
             max_attempts: None,
             access: None,
@@ -115,12 +115,14 @@ impl State {
     }
 
     /// A capability's own context.
-    pub(crate) fn context<T: Context>(&mut self) -> &mut T {
+    pub(crate) fn context<T: CapabilityContext>(&mut self) -> &mut T {
         self.context_and_table().0
     }
 
     /// A capability's own context, and the handles of the guest.
-    pub(crate) fn context_and_table<T: Context>(&mut self) -> (&mut T, &mut ResourceTable) {
+    pub(crate) fn context_and_table<T: CapabilityContext>(
+        &mut self,
+    ) -> (&mut T, &mut ResourceTable) {
         if !self.contexts.has::<T>() {
             let made = T::new(self);
             self.contexts.add(made);
@@ -130,7 +132,7 @@ impl State {
     }
 
     /// A capability's own context, if the guest has used the capability.
-    pub(crate) fn used_context<T: Context>(&mut self) -> Option<&mut T> {
+    pub(crate) fn used_context<T: CapabilityContext>(&mut self) -> Option<&mut T> {
         self.contexts.get_mut()
     }
 

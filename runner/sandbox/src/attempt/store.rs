@@ -5,7 +5,7 @@ use std::sync::Arc;
 use wasmtime::{Engine, Store};
 
 use crate::attempt::host_call::{HostCalls, is_large};
-use crate::attempt::state::State;
+use crate::attempt::state::StoreData;
 use crate::engine::{LARGE_YIELD_FUEL, YIELD_FUEL};
 
 /// WASI and resource handles that a guest may hold.
@@ -14,7 +14,10 @@ const MAX_HANDLES: usize = 1_000;
 const LARGE_MEMORY: u64 = 32 << 20;
 /// Makes the store of one component instance, with every limit set and every host call
 /// charged.
-pub(crate) fn component_store(engine: &Engine, state: State) -> wasmtime::Result<Store<State>> {
+pub(crate) fn component_store(
+    engine: &Engine,
+    state: StoreData,
+) -> wasmtime::Result<Store<StoreData>> {
     let mut store = store(engine, state)?;
     store.call_hook_async(HostCalls);
     Ok(store)
@@ -22,7 +25,7 @@ pub(crate) fn component_store(engine: &Engine, state: State) -> wasmtime::Result
 
 /// Makes a store with every limit set, for guests that call only our own functions: these
 /// charge for themselves.
-pub(crate) fn store(engine: &Engine, state: State) -> wasmtime::Result<Store<State>> {
+pub(crate) fn store(engine: &Engine, state: StoreData) -> wasmtime::Result<Store<StoreData>> {
     let limits = Arc::clone(&state.limits);
     let mut store = Store::new(engine, state);
     store.limiter(|state| &mut state.limiter);
@@ -39,7 +42,7 @@ pub(crate) fn store(engine: &Engine, state: State) -> wasmtime::Result<Store<Sta
 
 /// Ends the instance and keeps the store's figures. Freeing a large memory takes tens of
 /// milliseconds, so another thread does it.
-pub(crate) async fn dismantle(store: Store<State>) -> State {
+pub(crate) async fn dismantle(store: Store<StoreData>) -> StoreData {
     if store.data().account.peak() < LARGE_MEMORY {
         return store.into_data();
     }

@@ -1,10 +1,10 @@
 //! Links a function of our own contract whose error is a problem for the guest.
 
 use crate::bindings::WireProblem;
-use pgtq_task::Problem;
+use pgtq_task::GuestError;
 
 /// A problem as the guest sees it.
-pub(super) fn wire(problem: Problem) -> WireProblem {
+pub(super) fn wire(problem: GuestError) -> WireProblem {
     WireProblem {
         code: problem.code,
         message: problem.message,
@@ -18,7 +18,7 @@ macro_rules! answer {
         $linker.func_wrap_async($name, |mut $store: crate::attempt::host_call::Caller<'_>, ($($arg,)*): ($($type,)*)| {
             Box::new(async move {
                 crate::attempt::host_call::charge(&mut $store, $bytes).await?;
-                let answer: Result<_, pgtq_task::Problem> = $value.await;
+                let answer: Result<_, pgtq_task::GuestError> = $value.await;
                 Ok((answer.map_err(crate::capability::answer::wire),))
             })
         })?;

@@ -19,7 +19,7 @@ use std::sync::Arc;
 use wasmtime::component::Linker;
 
 use crate::attempt::services::Services;
-use crate::attempt::state::State;
+use crate::attempt::state::StoreData;
 use crate::capability::registration::Capability;
 use crate::config::SandboxConfig;
 use crate::net::network::Net;
@@ -43,7 +43,7 @@ pub(crate) fn links(interface: &str) -> bool {
 }
 
 /// Links every capability, after WASI.
-pub(crate) fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
+pub(crate) fn link(linker: &mut Linker<StoreData>) -> wasmtime::Result<()> {
     ALL.iter()
         .try_for_each(|capability| (capability.link)(linker))
 }

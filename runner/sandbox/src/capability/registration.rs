@@ -6,7 +6,7 @@ use std::sync::Arc;
 use wasmtime::component::Linker;
 
 use crate::attempt::services::Services;
-use crate::attempt::state::State;
+use crate::attempt::state::StoreData;
 use crate::config::SandboxConfig;
 use crate::net::network::Net;
 
@@ -16,7 +16,7 @@ pub(crate) struct Capability {
     /// is rejected.
     pub(super) interfaces: &'static [&'static str],
     /// Links its functions; WASI is linked before.
-    pub(super) link: fn(&mut Linker<State>) -> wasmtime::Result<()>,
+    pub(super) link: fn(&mut Linker<StoreData>) -> wasmtime::Result<()>,
     /// Adds what its attempts share in one runner.
     pub(super) add_services: fn(&mut Services, &SandboxConfig, &Arc<Net>),
 }

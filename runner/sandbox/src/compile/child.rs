@@ -4,7 +4,7 @@
 //! it runs in a process that can be killed. So does the validator, which takes gigabytes
 //! for some files. Limits are set before any input is read:
 //! ```text
-//! stdin:  one line of JSON ([`Request`]), then WebAssembly to the end
+//! stdin:  one line of JSON ([`ChildRequest`]), then WebAssembly to the end
 //! stdout: the greeting, which names the engine; then
 //!         OK and a line feed, then compiled code; or ERR, space, kind, line feed, text
 //! ```
@@ -43,7 +43,7 @@ const WATCH_STACK: usize = 64 << 10;
 
 /// The limits that a parent sets for its child.
 #[derive(Debug, serde::Serialize, serde::Deserialize)]
-pub(crate) struct Request {
+pub(crate) struct ChildRequest {
     /// Bytes of address space, and of writable memory.
     pub(crate) memory: u64,
     /// Seconds of processor time, over all threads.
@@ -51,13 +51,13 @@ pub(crate) struct Request {
     /// Maximum bytes of WebAssembly that follow.
     pub(crate) max_file_bytes: u64,
     /// The requested work.
-    pub(crate) work: Work,
+    pub(crate) work: ChildWork,
 }
 
 /// The work that a child does with the file.
 #[derive(Debug, Clone, Copy, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub(crate) enum Work {
+pub(crate) enum ChildWork {
     /// Validate the file; the returned code is empty.
     Validate,
     /// Validate and compile it.
@@ -86,7 +86,7 @@ pub fn compile_child() -> ExitCode {
 fn serve(input: &mut impl BufRead, output: &mut impl Write) -> io::Result<()> {
     let mut line = Vec::new();
     input.take(1 << 10).read_until(b'\n', &mut line)?;
-    let request: Request = serde_json::from_slice(&line)?;
+    let request: ChildRequest = serde_json::from_slice(&line)?;
     // Before the limits: independent of the file.
     let greeting = greeting().map_err(io::Error::other)?;
     confine::confine()?;
@@ -152,10 +152,10 @@ fn end_with_the_reader() {
 
 /// Compiles in this process, without limits. Used by the child, which has set its own,
 /// and by tests without a child.
-pub(crate) fn do_work(work: Work, wasm: &[u8]) -> Result<Vec<u8>, LoadError> {
+pub(crate) fn do_work(work: ChildWork, wasm: &[u8]) -> Result<Vec<u8>, LoadError> {
     match work {
-        Work::Validate => walk::validate(wasm).map(|()| Vec::new()),
-        Work::Compile => compile(wasm),
+        ChildWork::Validate => walk::validate(wasm).map(|()| Vec::new()),
+        ChildWork::Compile => compile(wasm),
     }
 }
 
@@ -230,7 +230,7 @@ pub(crate) fn decode(bytes: &[u8]) -> Option<LoadError> {
     })
 }
 
-fn limit(request: &Request) -> io::Result<()> {
+fn limit(request: &ChildRequest) -> io::Result<()> {
     set(libc::RLIMIT_AS, request.memory, request.memory)?;
     // Memory that was reserved before and is still unused counts once it is used.
     set(libc::RLIMIT_DATA, request.memory, request.memory)?;

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::capability;
 use crate::compile::file_form::FileForm;
-use crate::compile::walk::{self, Facts};
+use crate::compile::walk::{self, ModuleFacts};
 use crate::error::LoadError;
 use crate::json;
 use crate::wasi;
@@ -75,7 +75,7 @@ fn split(import: &str) -> (&str, &str) {
     import.split_once('@').unwrap_or((import, ""))
 }
 
-fn check_contracts(facts: &Facts) -> Result<String, LoadError> {
+fn check_contracts(facts: &ModuleFacts) -> Result<String, LoadError> {
     let versions = facts.imports.iter().chain(&facts.exports);
     let versions = versions.filter_map(|name| {
         let (interface, version) = split(name);

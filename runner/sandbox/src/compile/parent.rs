@@ -8,7 +8,7 @@ use std::sync::Arc;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, Command};
 
-use crate::compile::child::{self, Request, Work};
+use crate::compile::child::{self, ChildRequest, ChildWork};
 use crate::compiler::Compiler;
 use crate::config::SandboxConfig;
 use crate::error::LoadError;
@@ -42,16 +42,20 @@ const NO_THREAD: [&str; 1] = ["Resource temporarily unavailable"];
 /// Compiles `wasm`, in a child process if a compiler is configured. Cancel-safe: the
 /// child is killed when the future is dropped.
 pub(crate) async fn compile(config: &SandboxConfig, wasm: Arc<[u8]>) -> Result<Vec<u8>, LoadError> {
-    work(config, Work::Compile, wasm).await
+    work(config, ChildWork::Compile, wasm).await
 }
 
 /// Validates the whole file, as a runner does before it compiles it: in a child process,
 /// under the limits of a compilation. Needs a tokio runtime. Cancel-safe.
 pub async fn validate(config: &SandboxConfig, wasm: Arc<[u8]>) -> Result<(), LoadError> {
-    work(config, Work::Validate, wasm).await.map(drop)
+    work(config, ChildWork::Validate, wasm).await.map(drop)
 }
 
-async fn work(config: &SandboxConfig, work: Work, wasm: Arc<[u8]>) -> Result<Vec<u8>, LoadError> {
+async fn work(
+    config: &SandboxConfig,
+    work: ChildWork,
+    wasm: Arc<[u8]>,
+) -> Result<Vec<u8>, LoadError> {
     match &config.compiler {
         Some(program) => in_child(program, config, work, &wasm).await,
         None => tokio::task::spawn_blocking(move || child::do_work(work, &wasm))
@@ -63,7 +67,7 @@ async fn work(config: &SandboxConfig, work: Work, wasm: Arc<[u8]>) -> Result<Vec
 async fn in_child(
     compiler: &Compiler,
     config: &SandboxConfig,
-    work: Work,
+    work: ChildWork,
     wasm: &[u8],
 ) -> Result<Vec<u8>, LoadError> {
     let seconds = (config.compile_timeout.as_secs_f64().ceil() as u64).max(1);
@@ -72,7 +76,7 @@ async fn in_child(
         reason: error.to_string(),
     };
     let greeting = child::greeting()?;
-    let request = Request {
+    let request = ChildRequest {
         memory: config.compile_memory,
         cpu_seconds: seconds,
         max_file_bytes: config.max_file_bytes,

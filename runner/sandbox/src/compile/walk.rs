@@ -44,7 +44,7 @@ const FEATURES: WasmFeatures = WasmFeatures::WASM2
 
 /// The contents of the file, not yet validated.
 #[derive(Debug)]
-pub(crate) struct Facts {
+pub(crate) struct ModuleFacts {
     pub(crate) form: FileForm,
     pub(crate) imports: BTreeSet<String>,
     pub(crate) exports: BTreeSet<String>,
@@ -57,8 +57,8 @@ pub(crate) struct Facts {
 
 /// Reads the file's outline. Takes time at most linear in the file's size, and memory
 /// within the limits above.
-pub(crate) fn walk(bytes: &[u8]) -> Result<Facts, LoadError> {
-    let mut facts = Facts {
+pub(crate) fn walk(bytes: &[u8]) -> Result<ModuleFacts, LoadError> {
+    let mut facts = ModuleFacts {
         form: form(bytes)?,
         imports: BTreeSet::new(),
         exports: BTreeSet::new(),
@@ -235,7 +235,7 @@ impl Nesting {
     }
 }
 
-impl Facts {
+impl ModuleFacts {
     fn note(
         &mut self,
         payload: &Payload<'_>,

@@ -7,7 +7,7 @@ use wasmtime_wasi::WasiView;
 use wasmtime_wasi::p2::bindings::random::insecure_seed::Host as _;
 
 use crate::attempt::host_call::charge;
-use crate::attempt::state::State;
+use crate::attempt::state::StoreData;
 use crate::bindings::Level;
 use crate::capability::context::facts;
 use crate::capability::push::children::push;
@@ -19,7 +19,7 @@ const BALLAST: [&str; 2] = ["wasi:cli/", "wasi:io/"];
 
 /// Defines all imports of `module`. An error if it has an import that would usually need
 /// a fallback.
-pub(super) fn link(linker: &mut Linker<State>, module: &Module) -> wasmtime::Result<()> {
+pub(super) fn link(linker: &mut Linker<StoreData>, module: &Module) -> wasmtime::Result<()> {
     for import in module.imports() {
         let (from, name) = (import.module(), import.name());
         let interface = from
@@ -46,7 +46,7 @@ pub(super) fn link(linker: &mut Linker<State>, module: &Module) -> wasmtime::Res
 }
 
 /// Charges the call, unless the guest may not call the host now.
-async fn enter(caller: &mut Caller<'_, State>, bytes: usize) -> wasmtime::Result<()> {
+async fn enter(caller: &mut Caller<'_, StoreData>, bytes: usize) -> wasmtime::Result<()> {
     if caller.data().must_not_call {
         return Err(Fallback("a call at the wrong time").into());
     }
@@ -60,7 +60,7 @@ fn unknown() -> wasmtime::Error {
 /// Adds one function that is charged per call and returns a number.
 macro_rules! number {
     ($linker:ident, $from:ident, $name:ident, |$state:ident| $value:expr) => {
-        $linker.func_wrap_async($from, $name, |mut caller: Caller<'_, State>, (): ()| {
+        $linker.func_wrap_async($from, $name, |mut caller: Caller<'_, StoreData>, (): ()| {
             Box::new(async move {
                 enter(&mut caller, 0).await?;
                 let $state = caller.data();
@@ -76,7 +76,7 @@ macro_rules! text {
         $linker.func_wrap_async(
             $from,
             $name,
-            |mut caller: Caller<'_, State>, (at,): (u32,)| {
+            |mut caller: Caller<'_, StoreData>, (at,): (u32,)| {
                 Box::new(async move {
                     enter(&mut caller, 0).await?;
                     let $state = caller.data();
@@ -88,7 +88,7 @@ macro_rules! text {
     };
 }
 
-async fn put_text(caller: &mut Caller<'_, State>, at: u32, text: &str) -> wasmtime::Result<()> {
+async fn put_text(caller: &mut Caller<'_, StoreData>, at: u32, text: &str) -> wasmtime::Result<()> {
     let guest = Guest::of(caller)?;
     aligned(at, 4)?;
     let place = guest.write(&mut *caller, text).await?;
@@ -106,13 +106,13 @@ fn aligned(at: u32, to: u32) -> Result<(), Fallback> {
     }
 }
 
-fn log(linker: &mut Linker<State>, from: &str, name: &str) -> wasmtime::Result<()> {
+fn log(linker: &mut Linker<StoreData>, from: &str, name: &str) -> wasmtime::Result<()> {
     type Write = (u32, u32, u32, u32, u32);
     match name {
         "write" => linker.func_wrap_async(
             from,
             name,
-            |mut caller: Caller<'_, State>, (level, message, m_len, fields, f_len): Write| {
+            |mut caller: Caller<'_, StoreData>, (level, message, m_len, fields, f_len): Write| {
                 Box::new(async move {
                     let level = match level {
                         0 => Level::Debug,
@@ -132,7 +132,7 @@ fn log(linker: &mut Linker<State>, from: &str, name: &str) -> wasmtime::Result<(
         "panicked" => linker.func_wrap_async(
             from,
             name,
-            |mut caller: Caller<'_, State>, (message, length): (u32, u32)| {
+            |mut caller: Caller<'_, StoreData>, (message, length): (u32, u32)| {
                 Box::new(async move {
                     let guest = Guest::of(&mut caller)?;
                     let [message] = guest.texts(&caller, [(message, length)])?;
@@ -147,7 +147,7 @@ fn log(linker: &mut Linker<State>, from: &str, name: &str) -> wasmtime::Result<(
     Ok(())
 }
 
-fn context(linker: &mut Linker<State>, from: &str, name: &str) -> wasmtime::Result<()> {
+fn context(linker: &mut Linker<StoreData>, from: &str, name: &str) -> wasmtime::Result<()> {
     match name {
         "task-id" => number!(linker, from, name, |state| facts::task_id(state)),
         "attempt" => number!(linker, from, name, |state| facts::attempt(state)),
@@ -162,7 +162,7 @@ fn context(linker: &mut Linker<State>, from: &str, name: &str) -> wasmtime::Resu
         "max-attempts" => linker.func_wrap_async(
             from,
             name,
-            |mut caller: Caller<'_, State>, (at,): (u32,)| {
+            |mut caller: Caller<'_, StoreData>, (at,): (u32,)| {
                 Box::new(async move {
                     enter(&mut caller, 0).await?;
                     let max = caller.data().max_attempts;
@@ -177,14 +177,14 @@ fn context(linker: &mut Linker<State>, from: &str, name: &str) -> wasmtime::Resu
     Ok(())
 }
 
-fn progress(linker: &mut Linker<State>, from: &str, name: &str) -> wasmtime::Result<()> {
+fn progress(linker: &mut Linker<StoreData>, from: &str, name: &str) -> wasmtime::Result<()> {
     if name != "report" {
         return Err(unknown());
     }
     linker.func_wrap_async(
         from,
         name,
-        |mut caller: Caller<'_, State>, (fraction, message, length): (f64, u32, u32)| {
+        |mut caller: Caller<'_, StoreData>, (fraction, message, length): (f64, u32, u32)| {
             Box::new(async move {
                 let guest = Guest::of(&mut caller)?;
                 let [message] = guest.texts(&caller, [(message, length)])?;
@@ -197,7 +197,7 @@ fn progress(linker: &mut Linker<State>, from: &str, name: &str) -> wasmtime::Res
     Ok(())
 }
 
-fn child(linker: &mut Linker<State>, from: &str, name: &str) -> wasmtime::Result<()> {
+fn child(linker: &mut Linker<StoreData>, from: &str, name: &str) -> wasmtime::Result<()> {
     type Push = (u32, u32, u32, u32, u32, u32, u32);
     if name != "push" {
         return Err(unknown());
@@ -205,7 +205,8 @@ fn child(linker: &mut Linker<State>, from: &str, name: &str) -> wasmtime::Result
     linker.func_wrap_async(
         from,
         name,
-        |mut caller: Caller<'_, State>, (handler, h_len, args, a_len, options, o_len, at): Push| {
+        |mut caller: Caller<'_, StoreData>,
+         (handler, h_len, args, a_len, options, o_len, at): Push| {
             Box::new(async move {
                 aligned(at, 4)?;
                 let guest = Guest::of(&mut caller)?;
@@ -228,11 +229,11 @@ fn child(linker: &mut Linker<State>, from: &str, name: &str) -> wasmtime::Result
     Ok(())
 }
 
-fn seed(linker: &mut Linker<State>, from: &str, name: &str) -> wasmtime::Result<()> {
+fn seed(linker: &mut Linker<StoreData>, from: &str, name: &str) -> wasmtime::Result<()> {
     if name != "insecure-seed" {
         return Err(unknown());
     }
-    linker.func_wrap(from, name, |mut caller: Caller<'_, State>, at: u32| {
+    linker.func_wrap(from, name, |mut caller: Caller<'_, StoreData>, at: u32| {
         aligned(at, 8)?;
         let (low, high) = caller.data_mut().ctx().ctx.random().insecure_seed()?;
         let guest = Guest::of(&mut caller)?;

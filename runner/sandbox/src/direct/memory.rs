@@ -5,7 +5,7 @@
 
 use wasmtime::{AsContext, AsContextMut, Caller, Memory, TypedFunc};
 
-use crate::attempt::state::State;
+use crate::attempt::state::StoreData;
 use crate::bindings::{Verdict, WireFailure};
 use crate::direct::fallback::Fallback;
 
@@ -23,7 +23,7 @@ pub(super) struct Guest {
 
 impl Guest {
     /// The guest that made a host call.
-    pub(super) fn of(caller: &mut Caller<'_, State>) -> wasmtime::Result<Guest> {
+    pub(super) fn of(caller: &mut Caller<'_, StoreData>) -> wasmtime::Result<Guest> {
         let memory = caller.get_export("memory").and_then(|e| e.into_memory());
         let realloc = caller.get_export("cabi_realloc");
         match (memory, realloc.and_then(|e| e.into_func())) {
@@ -38,7 +38,7 @@ impl Guest {
     /// Copies text into memory that the guest allocates, and returns its address.
     pub(super) async fn write(
         &self,
-        mut store: impl AsContextMut<Data = State>,
+        mut store: impl AsContextMut<Data = StoreData>,
         text: &str,
     ) -> wasmtime::Result<u32> {
         if text.is_empty() {
@@ -55,7 +55,7 @@ impl Guest {
     /// Writes bytes at an address that the guest named.
     pub(super) fn put(
         &self,
-        mut store: impl AsContextMut<Data = State>,
+        mut store: impl AsContextMut<Data = StoreData>,
         at: u32,
         bytes: &[u8],
     ) -> wasmtime::Result<()> {
@@ -70,7 +70,7 @@ impl Guest {
     /// Strings that the guest passes in one call, each by address and length.
     pub(super) fn texts<const N: usize>(
         &self,
-        store: impl AsContext<Data = State>,
+        store: impl AsContext<Data = StoreData>,
         places: [(u32, u32); N],
     ) -> wasmtime::Result<[String; N]> {
         let store = store.as_context();
@@ -96,7 +96,7 @@ impl Guest {
     /// The value that `run` returned at `at`.
     pub(super) fn result(
         &self,
-        store: impl AsContext<Data = State>,
+        store: impl AsContext<Data = StoreData>,
         at: u32,
     ) -> wasmtime::Result<Result<String, WireFailure>> {
         let store = store.as_context();

@@ -8,7 +8,7 @@ use wasmtime::{
     AsContextMut, Engine, Instance, InstancePre, Linker, ModuleExport, Store, TypedFunc,
 };
 
-use crate::attempt::state::State;
+use crate::attempt::state::StoreData;
 use crate::attempt::store;
 use crate::bindings::WireFailure;
 use crate::direct::expose::EXPORT;
@@ -22,7 +22,7 @@ const LINK_FUEL: u64 = 100_000;
 
 /// A plugin's main module, ready to be instantiated.
 pub(crate) struct Direct {
-    pre: InstancePre<State>,
+    pre: InstancePre<StoreData>,
     memory: ModuleExport,
     realloc: ModuleExport,
     run: ModuleExport,
@@ -32,7 +32,7 @@ pub(crate) struct Direct {
 impl Direct {
     /// The main module of `component`, if [`expose`](crate::direct::expose) exported it
     /// and it fits.
-    pub(crate) fn link(component: &component::InstancePre<State>) -> Option<Direct> {
+    pub(crate) fn link(component: &component::InstancePre<StoreData>) -> Option<Direct> {
         let engine = component.engine();
         component.component().get_export_index(None, EXPORT)?;
         match Direct::of(engine, component) {
@@ -46,13 +46,13 @@ impl Direct {
 
     fn of(
         engine: &Engine,
-        component: &component::InstancePre<State>,
+        component: &component::InstancePre<StoreData>,
     ) -> wasmtime::Result<Option<Direct>> {
         let limits = Arc::new(Limits {
             fuel: LINK_FUEL,
             ..Limits::default()
         });
-        let mut store = store::store(engine, State::new(None, limits))?;
+        let mut store = store::store(engine, StoreData::new(None, limits))?;
         // Never waits: a guest's start function would run out of fuel first.
         let instance = component.instantiate_async(&mut store).now_or_never();
         let Some(module) = instance
@@ -82,14 +82,17 @@ impl Direct {
     }
 
     /// A new instance of the module.
-    pub(crate) async fn instantiate(&self, store: &mut Store<State>) -> wasmtime::Result<Instance> {
+    pub(crate) async fn instantiate(
+        &self,
+        store: &mut Store<StoreData>,
+    ) -> wasmtime::Result<Instance> {
         self.pre.instantiate_async(store).await
     }
 
     /// Calls a handler. The same as the component's `run`, or a [`Fallback`].
     pub(crate) async fn call_run(
         &self,
-        store: &mut Store<State>,
+        store: &mut Store<StoreData>,
         instance: &Instance,
         handler: &str,
         args: &str,

@@ -7,7 +7,7 @@ use wasmtime::Store;
 
 use crate::attempt::access::Access;
 use crate::attempt::logs::SharedLogs;
-use crate::attempt::state::State;
+use crate::attempt::state::StoreData;
 use crate::attempt::store::{component_store, dismantle, store};
 use crate::direct::fallback::{Fallback, Fallbacks};
 use crate::direct::module::Direct;
@@ -20,7 +20,7 @@ use pgtq_task::{
 };
 
 /// An attempt that is to run, and what belongs to it.
-pub(crate) struct Run<'a> {
+pub(crate) struct AttemptRun<'a> {
     pub(crate) plugin: &'a Linked,
     pub(crate) digest: Digest,
     pub(crate) info: &'a HandlerInfo,
@@ -47,7 +47,7 @@ enum EntryPoint<'a> {
     MainModule(&'a Direct),
 }
 
-impl Run<'_> {
+impl AttemptRun<'_> {
     /// Runs the attempt to its end, whatever the guest does.
     pub(crate) async fn finish(self, fallbacks: &Fallbacks) -> Report {
         let mut earlier = None;
@@ -95,7 +95,7 @@ impl Run<'_> {
         let handler = self.info.name.as_str();
         let ended = match entry {
             EntryPoint::Component => {
-                let call = async |store: &mut Store<State>| {
+                let call = async |store: &mut Store<StoreData>| {
                     let component = &self.plugin.component;
                     let instance = component.instantiate_async(&mut *store).await?;
                     instance.call_run(store, handler, args).await
@@ -103,7 +103,7 @@ impl Run<'_> {
                 supervised(&mut store, &self.attempt, call).await
             }
             EntryPoint::MainModule(direct) => {
-                let call = async |store: &mut Store<State>| {
+                let call = async |store: &mut Store<StoreData>| {
                     let instance = direct.instantiate(store).await?;
                     direct.call_run(store, &instance, handler, args).await
                 };
@@ -129,8 +129,8 @@ impl Run<'_> {
         &self,
         entry: EntryPoint<'_>,
         earlier: Option<Remaining>,
-    ) -> wasmtime::Result<Store<State>> {
-        let mut state = State::new(Some(self.attempt.clone()), Arc::clone(&self.limits));
+    ) -> wasmtime::Result<Store<StoreData>> {
+        let mut state = StoreData::new(Some(self.attempt.clone()), Arc::clone(&self.limits));
         let fuel = earlier.as_ref().map(|remaining| remaining.fuel);
         match earlier {
             Some(remaining) => state.start_again(remaining.logs, remaining.started),

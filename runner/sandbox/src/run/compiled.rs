@@ -13,7 +13,7 @@ use crate::run::copies::{Copies, Engines};
 use pgtq_task::{Digest, LimitRequest, Limits, Name};
 
 /// What all plugins of one sandbox share.
-pub(crate) struct Shared {
+pub(crate) struct SandboxShared {
     pub(crate) config: SandboxConfig,
     pub(super) engines: Arc<Engines>,
     pub(super) cache: Option<Cache>,
@@ -29,11 +29,11 @@ pub(crate) struct Shared {
 /// A compiled and linked plugin version. A clone is another handle to the same.
 #[derive(Clone)]
 pub struct Compiled {
-    pub(crate) inner: Arc<Inner>,
+    pub(crate) inner: Arc<CompiledInner>,
 }
 
-pub(crate) struct Inner {
-    pub(crate) shared: Arc<Shared>,
+pub(crate) struct CompiledInner {
+    pub(crate) shared: Arc<SandboxShared>,
     pub(crate) plugin: Arc<Copies>,
     pub(crate) digest: Digest,
     pub(super) inspection: Inspection,

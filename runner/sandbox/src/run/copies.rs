@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use wasmtime::Engine;
 use wasmtime::component::{Component, Linker};
 
-use crate::attempt::state::State;
+use crate::attempt::state::StoreData;
 use crate::bindings::PluginPre;
 use crate::config::SandboxConfig;
 use crate::direct::module::Direct;
@@ -35,14 +35,14 @@ const MAX_BYTES: usize = 32 << 20;
 /// An engine and the functions that plugins may call in it.
 struct EngineSlot {
     engine: Engine,
-    linker: Linker<State>,
+    linker: Linker<StoreData>,
     /// Linking takes an instance, and the pool has room for one more than run.
     linking: Mutex<()>,
 }
 
 /// A plugin's code in one engine, and its entry points.
 pub(crate) struct Linked {
-    pub(crate) component: PluginPre<State>,
+    pub(crate) component: PluginPre<StoreData>,
     /// The direct entry point, which most plugins have.
     pub(crate) direct: Option<Direct>,
 }
@@ -167,7 +167,7 @@ impl Copies {
     }
 
     /// The first copy, for rare operations.
-    pub(crate) fn first(&self) -> &PluginPre<State> {
+    pub(crate) fn first(&self) -> &PluginPre<StoreData> {
         &self.first.component
     }
 

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use wasmtime::{Trap, WasmBacktrace};
 use wasmtime_wasi::I32Exit;
 
-use crate::attempt::account::Account;
+use crate::attempt::account::MemoryAccount;
 use crate::attempt::limiter::Limiter;
 use crate::attempt::logs::Logs;
 use crate::attempt::machine;
@@ -24,7 +24,7 @@ const MESSAGE_BYTES: usize = 4 << 10;
 pub(crate) struct TrapContext<'a> {
     pub(crate) limits: &'a Limits,
     pub(crate) limiter: &'a Limiter,
-    pub(crate) account: &'a Account,
+    pub(crate) account: &'a MemoryAccount,
     pub(crate) logs: &'a Logs,
 }
 
@@ -221,7 +221,7 @@ mod tests {
                 .context("instantiate")
         };
         let limits = Limits::default();
-        let account = Account::new(limits.host_bytes);
+        let account = MemoryAccount::new(limits.host_bytes);
         let logs = Logs::new(&limits, Instant::now(), &account);
         let refused_growth = |error: Option<wasmtime::Error>| {
             let mut limiter = Limiter::new(&limits, &account);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::attempt::access::{Access, OwnHandlers, Requester, own_handlers};
 use crate::attempt::granted::PluginGrants;
 use crate::direct::fallback::Fallbacks;
-use crate::run::attempt::Run;
+use crate::run::attempt::AttemptRun;
 use crate::run::compiled::Compiled;
 use crate::run::outcome::stopped;
 use pgtq_task::{
@@ -111,7 +111,7 @@ impl Handler for PluginHandler {
                     after: None,
                 });
             };
-            let run = Run {
+            let run = AttemptRun {
                 plugin: inner.plugin.here(),
                 digest: inner.digest,
                 info: &info,

@@ -1,10 +1,11 @@
 //! One attempt with its phases timed, for `pgtq bench`. It treats a guest as
-//! [`Run`](crate::run::attempt::Run) does, without supervision: for handlers that are known to end.
+//! [`AttemptRun`](crate::run::attempt::AttemptRun) does, without supervision: for handlers
+//! that are known to end.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::attempt::state::State;
+use crate::attempt::state::StoreData;
 use crate::attempt::store;
 use crate::error::LoadError;
 use crate::run::compiled::Compiled;
@@ -28,7 +29,7 @@ impl Compiled {
         let limits = Arc::new(self.limits(&info.name, &info.limits, &LimitRequest::default()));
         let args = Arc::clone(&attempt.task);
         let started = Instant::now();
-        let state = State::new(Some(attempt), limits);
+        let state = StoreData::new(Some(attempt), limits);
         let plugin = self.inner.plugin.here();
         let component = &plugin.component;
         let mut store = store::component_store(component.engine(), state).map_err(internal)?;

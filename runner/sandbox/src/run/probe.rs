@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::attempt::host_call::timed;
-use crate::attempt::state::State;
+use crate::attempt::state::StoreData;
 use crate::attempt::store;
 use crate::compile::inspect;
 use crate::error::LoadError;
@@ -58,7 +58,7 @@ impl Compiled {
         granted: &LimitRequest,
     ) -> Result<String, LoadError> {
         let limits = Arc::new(self.probe_limits(timeout, granted));
-        let state = State::new(None, Arc::clone(&limits));
+        let state = StoreData::new(None, Arc::clone(&limits));
         let internal = |error: wasmtime::Error| LoadError::Internal(format!("{error:#}"));
         let plugin = self.inner.plugin.first();
         let mut store = store::component_store(plugin.engine(), state).map_err(internal)?;

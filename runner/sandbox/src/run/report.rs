@@ -2,7 +2,7 @@
 
 use wasmtime::Store;
 
-use crate::attempt::state::State;
+use crate::attempt::state::StoreData;
 use crate::attempt::store;
 use crate::capability::push::children::take_children;
 use crate::run::failure::{self, TrapContext};
@@ -13,7 +13,7 @@ use pgtq_task::{AttemptRecord, Digest, Limits, Report, Usage};
 
 /// The report of an attempt whose call has ended this way.
 pub(super) async fn report(
-    store: Store<State>,
+    store: Store<StoreData>,
     ended: CallEnd,
     limits: &Limits,
     digest: Digest,

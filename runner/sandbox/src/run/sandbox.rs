@@ -12,7 +12,7 @@ use crate::config::SandboxConfig;
 use crate::engine;
 use crate::error::{LoadError, SandboxError};
 use crate::net::network::Net;
-use crate::run::compiled::{Compiled, Inner, Shared};
+use crate::run::compiled::{Compiled, CompiledInner, SandboxShared};
 use crate::run::copies::{Copies, Engines};
 use pgtq_task::Digest;
 
@@ -23,7 +23,7 @@ pub const COMPILERS: usize = 3;
 /// handle to it.
 #[derive(Clone)]
 pub struct Sandbox {
-    shared: Arc<Shared>,
+    shared: Arc<SandboxShared>,
 }
 
 impl Sandbox {
@@ -41,7 +41,7 @@ impl Sandbox {
             .as_deref()
             .and_then(|dir| Cache::open(dir, config.cache_bytes, engines.first()));
         Ok(Sandbox {
-            shared: Arc::new(Shared {
+            shared: Arc::new(SandboxShared {
                 cache,
                 compiling: Semaphore::new(COMPILERS),
                 probing: Semaphore::new(engine::PROBES as usize),
@@ -125,7 +125,7 @@ impl Sandbox {
             // in its child, or carries the MAC of the cache's private key.
             let plugin = unsafe { Copies::link(&shared.engines, &code) }?;
             Ok(Compiled {
-                inner: Arc::new(Inner {
+                inner: Arc::new(CompiledInner {
                     shared,
                     plugin: Arc::new(plugin),
                     digest,

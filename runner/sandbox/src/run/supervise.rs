@@ -8,7 +8,7 @@ use futures_util::FutureExt;
 use wasmtime::Store;
 
 use crate::attempt::host_call::timed;
-use crate::attempt::state::State;
+use crate::attempt::state::StoreData;
 use crate::bindings::WireFailure;
 use crate::run::failure;
 use pgtq_task::{Attempt, CANCEL_GRACE, Failure, Signal, StopReason};
@@ -24,9 +24,9 @@ pub(super) enum CallEnd {
 
 /// The call, cut short by a stop or the clock.
 pub(super) async fn supervised(
-    store: &mut Store<State>,
+    store: &mut Store<StoreData>,
     attempt: &Attempt,
-    call: impl AsyncFnOnce(&mut Store<State>) -> wasmtime::Result<Result<String, WireFailure>>,
+    call: impl AsyncFnOnce(&mut Store<StoreData>) -> wasmtime::Result<Result<String, WireFailure>>,
 ) -> CallEnd {
     let state = store.data();
     let timeout = state.limits.timeout.saturating_sub(state.started.elapsed());

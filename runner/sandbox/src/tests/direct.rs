@@ -14,7 +14,7 @@ use crate::attempt::granted::PluginGrants;
 use crate::config::SandboxConfig;
 use crate::direct::expose::expose;
 use crate::direct::fallback::Fallbacks;
-use crate::run::attempt::Run;
+use crate::run::attempt::AttemptRun;
 use crate::run::compiled::Compiled;
 use pgtq_task::{
     LimitRequest, LogLine, LogPageLimit, Manifest, Outcome, Report, StopReason, TaskId,
@@ -77,7 +77,7 @@ pub(super) async fn run(
     let signal = Arc::clone(&attempt.signal);
     let plugin = inner.plugin.here();
     assert!(plugin.direct.is_some(), "there is no direct path");
-    let run = Run {
+    let run = AttemptRun {
         plugin,
         digest: inner.digest,
         info,

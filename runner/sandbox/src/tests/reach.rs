@@ -13,7 +13,7 @@ use crate::net::network::Net;
 use crate::net::resolve::{Resolver, SystemResolver};
 use crate::run::compiled::Compiled;
 use crate::run::sandbox::Sandbox;
-use pgtq_setup::toolchain::{BuildOptions, Output, Toolchain, build_plugin};
+use pgtq_setup::toolchain::{BuildOptions, CompilerOutput, Toolchain, build_plugin};
 use pgtq_task::{
     Attempt, FileGrant, Grant, GrantBook, Handler, HandlerInfo, LimitCut, LimitRequest, Limits,
     Outcome, Report, Secret,
@@ -183,7 +183,7 @@ fn built() -> &'static [u8] {
         let toolchain = Toolchain::ensure(&dir, &|line| eprintln!("{line}"))
             .unwrap_or_else(|missing| panic!("{missing}\n  help: {}", missing.fix));
         let options = BuildOptions {
-            output: Output::Keep,
+            output: CompilerOutput::Keep,
             ..BuildOptions::default()
         };
         let built =

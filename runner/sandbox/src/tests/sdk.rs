@@ -13,9 +13,9 @@ use serde_json::{Value, json};
 use super::guests::{attempt, load};
 use crate::config::SandboxConfig;
 use crate::run::sandbox::Sandbox;
-use pgtq_setup::toolchain::{BuildOptions, Output, Toolchain, build_plugin};
+use pgtq_setup::toolchain::{BuildOptions, CompilerOutput, Toolchain, build_plugin};
 use pgtq_task::{
-    Database, DatabaseFuture, Grant, GrantBook, Limits, Outcome, Problem, Report, Secret,
+    Database, DatabaseFuture, Grant, GrantBook, GuestError, Limits, Outcome, Report, Secret,
     SecretGrant, SqlGrant,
 };
 
@@ -27,7 +27,7 @@ fn built() -> &'static [u8] {
         let toolchain = Toolchain::ensure(&dir, &|line| eprintln!("{line}"))
             .unwrap_or_else(|missing| panic!("{missing}\n  help: {}", missing.fix));
         let options = BuildOptions {
-            output: Output::Keep,
+            output: CompilerOutput::Keep,
             ..BuildOptions::default()
         };
         let built =
@@ -112,7 +112,7 @@ impl Port {
     fn note<T: Send + 'static>(
         &self,
         call: String,
-        answer: Result<T, Problem>,
+        answer: Result<T, GuestError>,
     ) -> DatabaseFuture<'static, T> {
         self.calls
             .lock()
@@ -148,7 +148,7 @@ impl Database for Port {
             "affected": 3,
         });
         let answer = match self.broken {
-            true => Err(Problem::new("sql:23505", "duplicate key value")),
+            true => Err(GuestError::new("sql:23505", "duplicate key value")),
             false => Ok(answer.to_string()),
         };
         self.note(format!("{}: {statement} {params}", grant.role), answer)

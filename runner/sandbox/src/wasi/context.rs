@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use wasmtime_wasi::sockets::SocketAddrUse;
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 
-use crate::attempt::state::{Context, State};
+use crate::attempt::state::{CapabilityContext, StoreData};
 use crate::wasi::random::MAX_RANDOM;
 use crate::wasi::stdio::Stdio;
 
@@ -33,8 +33,8 @@ impl Connectable {
     }
 }
 
-impl Context for Wasi {
-    fn new(state: &State) -> Self {
+impl CapabilityContext for Wasi {
+    fn new(state: &StoreData) -> Self {
         let connectable = Connectable::default();
         let mut builder = WasiCtx::builder();
         builder
@@ -76,7 +76,7 @@ fn gate(
     }
 }
 
-impl WasiView for State {
+impl WasiView for StoreData {
     fn ctx(&mut self) -> WasiCtxView<'_> {
         let (wasi, table) = self.context_and_table::<Wasi>();
         WasiCtxView {

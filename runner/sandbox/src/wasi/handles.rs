@@ -16,14 +16,14 @@ pub(crate) type Process = LazyLock<Arc<FairSemaphore>>;
 
 /// Counts one kind of handle in one attempt.
 pub(crate) struct Handles {
-    /// Cloned by every [`Ticket`]: the count of clones is the count of open handles.
+    /// Cloned by every [`HandlePermit`]: the count of clones is the count of open handles.
     open: Arc<()>,
     limit: usize,
     process: Arc<FairSemaphore>,
 }
 
 /// Kept while its handle is open.
-pub(crate) struct Ticket {
+pub(crate) struct HandlePermit {
     _attempt: Arc<()>,
     _process: FairPermit,
 }
@@ -39,7 +39,7 @@ impl Handles {
 
     /// A ticket for one more; `None` if this attempt has reached its limit, or its plugin
     /// holds its share and closes none in time. Cancel-safe.
-    pub(crate) async fn take(&self, plugin: &Arc<str>) -> Option<Arc<Ticket>> {
+    pub(crate) async fn take(&self, plugin: &Arc<str>) -> Option<Arc<HandlePermit>> {
         if Arc::strong_count(&self.open) > self.limit {
             return None;
         }
@@ -47,7 +47,7 @@ impl Handles {
             .process
             .acquire(plugin, Instant::now() + PATIENCE)
             .await?;
-        Some(Arc::new(Ticket {
+        Some(Arc::new(HandlePermit {
             _attempt: Arc::clone(&self.open),
             _process: permit,
         }))

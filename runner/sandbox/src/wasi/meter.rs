@@ -12,9 +12,9 @@ use wasmtime_wasi::p2::{
     DynInputStream, DynOutputStream, InputStream, OutputStream, Pollable, StreamError, StreamResult,
 };
 
-use crate::attempt::account::{Account, Held};
+use crate::attempt::account::{Held, MemoryAccount};
 use crate::attempt::logs::SharedLogs;
-use crate::wasi::handles::Ticket;
+use crate::wasi::handles::HandlePermit;
 use pgtq_task::LogLevel;
 
 /// Maximum host memory of a stream: wasmtime reads and writes 64 KiB at a time.
@@ -87,7 +87,7 @@ impl Meter {
 struct Budgeted<S> {
     inner: S,
     meter: Option<Arc<Meter>>,
-    _ticket: Option<Arc<Ticket>>,
+    _ticket: Option<Arc<HandlePermit>>,
     _buffer: Held,
 }
 
@@ -113,8 +113,8 @@ pub(crate) fn budget_input(
     table: &mut ResourceTable,
     stream: &Resource<DynInputStream>,
     meter: Option<Arc<Meter>>,
-    ticket: Option<Arc<Ticket>>,
-    account: &Arc<Account>,
+    ticket: Option<Arc<HandlePermit>>,
+    account: &Arc<MemoryAccount>,
 ) -> wasmtime::Result<()> {
     let buffer = account.hold(STREAM_BYTES)?;
     let slot = table.get_mut(stream)?;
@@ -133,8 +133,8 @@ pub(crate) fn budget_output(
     table: &mut ResourceTable,
     stream: &Resource<DynOutputStream>,
     meter: Option<Arc<Meter>>,
-    ticket: Option<Arc<Ticket>>,
-    account: &Arc<Account>,
+    ticket: Option<Arc<HandlePermit>>,
+    account: &Arc<MemoryAccount>,
 ) -> wasmtime::Result<()> {
     let buffer = account.hold(STREAM_BYTES)?;
     let slot = table.get_mut(stream)?;

@@ -18,7 +18,7 @@ use wasmtime_wasi::cli::{WasiCli, WasiCliView};
 use wasmtime_wasi::p2::bindings::{cli, random as wasi_random};
 use wasmtime_wasi::random::WasiRandom;
 
-use crate::attempt::state::State;
+use crate::attempt::state::StoreData;
 
 /// The interfaces that are linked here; those of files, TCP and HTTP are capabilities.
 const INTERFACES: [&str; 18] = [
@@ -48,18 +48,18 @@ pub(crate) fn links(interface: &str) -> bool {
 }
 
 /// Links all of it.
-pub(crate) fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
+pub(crate) fn link(linker: &mut Linker<StoreData>) -> wasmtime::Result<()> {
     // io, clocks, random and the three streams.
     wasmtime_wasi::p2::add_to_linker_proxy_interfaces_async(linker)?;
     wasi_random::insecure::add_to_linker::<_, WasiRandom>(linker, |s| s.ctx().ctx.random())?;
     wasi_random::insecure_seed::add_to_linker::<_, WasiRandom>(linker, |s| s.ctx().ctx.random())?;
-    cli::exit::add_to_linker::<_, WasiCli>(linker, State::cli)?;
-    cli::environment::add_to_linker::<_, WasiCli>(linker, State::cli)?;
-    cli::terminal_input::add_to_linker::<_, WasiCli>(linker, State::cli)?;
-    cli::terminal_output::add_to_linker::<_, WasiCli>(linker, State::cli)?;
-    cli::terminal_stdin::add_to_linker::<_, WasiCli>(linker, State::cli)?;
-    cli::terminal_stdout::add_to_linker::<_, WasiCli>(linker, State::cli)?;
-    cli::terminal_stderr::add_to_linker::<_, WasiCli>(linker, State::cli)?;
+    cli::exit::add_to_linker::<_, WasiCli>(linker, StoreData::cli)?;
+    cli::environment::add_to_linker::<_, WasiCli>(linker, StoreData::cli)?;
+    cli::terminal_input::add_to_linker::<_, WasiCli>(linker, StoreData::cli)?;
+    cli::terminal_output::add_to_linker::<_, WasiCli>(linker, StoreData::cli)?;
+    cli::terminal_stdin::add_to_linker::<_, WasiCli>(linker, StoreData::cli)?;
+    cli::terminal_stdout::add_to_linker::<_, WasiCli>(linker, StoreData::cli)?;
+    cli::terminal_stderr::add_to_linker::<_, WasiCli>(linker, StoreData::cli)?;
     linker.allow_shadowing(true);
     random::link(linker)?;
     linker.allow_shadowing(false);

@@ -7,7 +7,7 @@ use wasmtime_wasi::p2::bindings::random::insecure::Host as _;
 use wasmtime_wasi::p2::bindings::random::random::Host as _;
 
 use crate::attempt::host_call::{Caller, charge};
-use crate::attempt::state::State;
+use crate::attempt::state::StoreData;
 use crate::wasi::replace::VERSION;
 
 /// Random bytes per call.
@@ -30,7 +30,7 @@ macro_rules! charged {
     (@u64 $arg:ident) => { u64 };
 }
 
-pub(crate) fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
+pub(crate) fn link(linker: &mut Linker<StoreData>) -> wasmtime::Result<()> {
     let mut random = linker.instance(&format!("wasi:random/random@{VERSION}"))?;
     charged!(random, "get-random-bytes", (len) len, get_random_bytes);
     charged!(random, "get-random-u64", () NUMBER, get_random_u64);

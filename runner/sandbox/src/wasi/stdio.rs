@@ -21,27 +21,27 @@ const LINE_BYTES: usize = 8 << 10;
 
 /// Which of the two.
 #[derive(Debug, Clone, Copy)]
-enum Kind {
+enum StdioKind {
     Out,
     Err,
 }
 
 /// One of the two; every stream made from it continues the same line of the same log.
 pub(crate) struct Stdio {
-    lines: Arc<Mutex<Lines>>,
+    lines: Arc<Mutex<LineSplitter>>,
 }
 
 impl Stdio {
     pub(crate) fn stdout(logs: &SharedLogs) -> Self {
-        Stdio::new(Kind::Out, logs)
+        Stdio::new(StdioKind::Out, logs)
     }
 
     pub(crate) fn stderr(logs: &SharedLogs) -> Self {
-        Stdio::new(Kind::Err, logs)
+        Stdio::new(StdioKind::Err, logs)
     }
 
-    fn new(kind: Kind, logs: &SharedLogs) -> Self {
-        let lines = Lines {
+    fn new(kind: StdioKind, logs: &SharedLogs) -> Self {
+        let lines = LineSplitter {
             kind,
             logs: SharedLogs::clone(logs),
             open: Vec::new(),
@@ -60,7 +60,7 @@ impl IsTerminal for Stdio {
 
 impl StdoutStream for Stdio {
     fn p2_stream(&self) -> Box<dyn OutputStream> {
-        Box::new(Stream(Arc::clone(&self.lines)))
+        Box::new(StdioStream(Arc::clone(&self.lines)))
     }
 
     fn async_stream(&self) -> Box<dyn AsyncWrite + Send + Sync> {
@@ -70,17 +70,17 @@ impl StdoutStream for Stdio {
 }
 
 /// A guest's handle: there may be any number of them, and one open line.
-struct Stream(Arc<Mutex<Lines>>);
+struct StdioStream(Arc<Mutex<LineSplitter>>);
 
 /// Splits the written bytes into lines.
-struct Lines {
-    kind: Kind,
+struct LineSplitter {
+    kind: StdioKind,
     logs: SharedLogs,
     /// The unterminated line, at most [`LINE_BYTES`].
     open: Vec<u8>,
 }
 
-impl Lines {
+impl LineSplitter {
     fn split(&mut self, bytes: &[u8]) -> Result<(), HostStop> {
         let logs = SharedLogs::clone(&self.logs);
         let mut logs = logs.lock();
@@ -99,15 +99,15 @@ impl Lines {
         let line = String::from_utf8_lossy(&self.open);
         let line = line.trim_end_matches(['\n', '\r']);
         let written = match self.kind {
-            Kind::Out => logs.write(LogLevel::Info, line, ""),
-            Kind::Err => logs.write_stderr(line),
+            StdioKind::Out => logs.write(LogLevel::Info, line, ""),
+            StdioKind::Err => logs.write_stderr(line),
         };
         self.open.clear();
         written
     }
 }
 
-impl Drop for Lines {
+impl Drop for LineSplitter {
     fn drop(&mut self) {
         // An unterminated last line: an aborting guest rarely ends its line.
         if !self.open.is_empty() {
@@ -117,7 +117,7 @@ impl Drop for Lines {
     }
 }
 
-impl OutputStream for Stream {
+impl OutputStream for StdioStream {
     fn write(&mut self, bytes: Bytes) -> StreamResult<()> {
         if bytes.len() > PERMIT {
             let message = "wrote more than `check_write` allows";
@@ -138,7 +138,7 @@ impl OutputStream for Stream {
     }
 }
 
-impl Pollable for Stream {
+impl Pollable for StdioStream {
     fn ready<'a, 'b>(&'a mut self) -> Pin<Box<dyn Future<Output = ()> + Send + 'b>>
     where
         'a: 'b,

@@ -12,24 +12,24 @@ use std::process::Command;
 
 /// The system account of the programs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Account {
+pub(super) enum ServerAccount {
     /// The account of this process.
     Own,
     /// Another account, because this process runs as root.
     Other { uid: u32, gid: u32 },
 }
 
-impl Account {
+impl ServerAccount {
     /// Chooses the account. Fails for root if neither account exists.
     pub(super) fn choose() -> Result<Self, String> {
         if effective_uid() != 0 {
-            return Ok(Account::Own);
+            return Ok(ServerAccount::Own);
         }
         let passwd = fs::read_to_string("/etc/passwd").unwrap_or_default();
         ["postgres", "nobody"]
             .iter()
             .find_map(|name| entry(&passwd, name))
-            .map(|(uid, gid)| Account::Other { uid, gid })
+            .map(|(uid, gid)| ServerAccount::Other { uid, gid })
             .ok_or_else(|| {
                 "postgres does not run as root, and there is no account `postgres` or `nobody`"
                     .to_owned()
@@ -40,7 +40,7 @@ impl Account {
     pub(super) fn command(self, program: &Path, dir: &Path) -> Command {
         let mut command = Command::new(program);
         command.current_dir(dir);
-        if let Account::Other { uid, gid } = self {
+        if let ServerAccount::Other { uid, gid } = self {
             // As root, std also drops the supplementary groups.
             command.uid(uid).gid(gid);
         }
@@ -49,7 +49,7 @@ impl Account {
 
     /// Makes this account the owner of `dir` and removes access for others.
     pub(super) fn give(self, dir: &Path) -> std::io::Result<()> {
-        if let Account::Other { uid, gid } = self {
+        if let ServerAccount::Other { uid, gid } = self {
             chown(dir, Some(uid), Some(gid))?;
         }
         fs::set_permissions(dir, fs::Permissions::from_mode(0o700))
@@ -57,7 +57,7 @@ impl Account {
 
     /// The topmost ancestor of `dir` that this account cannot traverse.
     pub(super) fn blocked_by(self, dir: &Path) -> Option<PathBuf> {
-        let Account::Other { uid, gid } = self else {
+        let ServerAccount::Other { uid, gid } = self else {
             return None;
         };
         let parents: Vec<&Path> = dir.ancestors().skip(1).collect();
@@ -112,8 +112,8 @@ mod tests {
         let parent = tempfile::tempdir().unwrap();
         fs::set_permissions(parent.path(), fs::Permissions::from_mode(0o700)).unwrap();
         let dir = parent.path().join("data");
-        let other = Account::Other { uid: 1, gid: 1 };
+        let other = ServerAccount::Other { uid: 1, gid: 1 };
         assert_eq!(other.blocked_by(&dir).as_deref(), Some(parent.path()));
-        assert_eq!(Account::Own.blocked_by(&dir), None);
+        assert_eq!(ServerAccount::Own.blocked_by(&dir), None);
     }
 }

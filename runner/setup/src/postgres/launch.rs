@@ -6,10 +6,10 @@ use std::path::Path;
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
-use super::account::Account;
+use super::account::ServerAccount;
 use super::client;
 use super::error::{PostgresError, system};
-use super::options::{Data, Options};
+use super::options::{Data, ServerOptions};
 use super::postmaster::Postmaster;
 use super::programs::Programs;
 use crate::pause;
@@ -21,7 +21,7 @@ const START_TIMEOUT: Duration = Duration::from_secs(60);
 /// interrupted start leaves no incomplete directory under that name.
 pub(super) fn initdb(
     programs: &Programs,
-    account: Account,
+    account: ServerAccount,
     dir: &Path,
     data: &Path,
     durable: bool,
@@ -58,10 +58,10 @@ pub(super) fn initdb(
 /// Starts the server and waits until it accepts connections.
 pub(super) fn launch(
     programs: &Programs,
-    account: Account,
+    account: ServerAccount,
     data: &Path,
     socket_dir: &Path,
-    options: &Options,
+    options: &ServerOptions,
 ) -> Result<Postmaster, PostgresError> {
     let log_path = socket_dir.join("postgres.log");
     let log = File::create(&log_path).map_err(system("create the log of postgres"))?;

@@ -23,6 +23,6 @@ mod tests;
 
 pub(crate) use account::effective_uid;
 pub use error::PostgresError;
-pub use options::{Data, Options};
+pub use options::{Data, ServerOptions};
 pub use programs::{NoPostgres, Programs};
 pub use server::PrivatePostgres;

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 /// How to run a private server.
 #[derive(Debug, Clone)]
-pub struct Options {
+pub struct ServerOptions {
     /// The data directory.
     pub data: Data,
     /// Whether commits survive a crash of the machine (fsync). Set to false in tests.
@@ -23,10 +23,10 @@ pub enum Data {
     Keep(PathBuf),
 }
 
-impl Options {
+impl ServerOptions {
     /// A temporary server that is not durable, for a demo or a test run.
     pub fn ephemeral() -> Self {
-        Options {
+        ServerOptions {
             data: Data::Ephemeral,
             durable: false,
             settings: Vec::new(),
@@ -40,7 +40,7 @@ impl Options {
     /// A durable server with its data in `dir`. If `dir/data` is a base backup with a
     /// `standby.signal`, the server starts as a standby.
     pub fn keep(dir: impl Into<PathBuf>) -> Self {
-        Options {
+        ServerOptions {
             data: Data::Keep(dir.into()),
             durable: true,
             settings: Vec::new(),

@@ -16,7 +16,7 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use super::account::Account;
+use super::account::ServerAccount;
 
 /// `$1` is the directory, `$2` the server's process id. Standard input ends with the
 /// owner. The server removes its lock file on exit; a check of the process alone would
@@ -37,11 +37,11 @@ rm -rf -- "$1"
 #[derive(Debug)]
 pub(super) struct Postmaster {
     pid: u32,
-    exit: Arc<Exit>,
+    exit: Arc<ProcessExit>,
 }
 
 #[derive(Debug, Default)]
-struct Exit {
+struct ProcessExit {
     status: Mutex<Option<ExitStatus>>,
     changed: Condvar,
 }
@@ -52,7 +52,7 @@ impl Postmaster {
     pub(super) fn spawn(
         mut command: Command,
         log: File,
-        account: Account,
+        account: ServerAccount,
         sweep: Option<&Path>,
     ) -> io::Result<Self> {
         command
@@ -64,7 +64,7 @@ impl Postmaster {
             .process_group(0);
         die_with_this_thread(&mut command);
         let sweep = sweep.map(Path::to_owned);
-        let exit = Arc::new(Exit::default());
+        let exit = Arc::new(ProcessExit::default());
         let (sender, receiver) = mpsc::sync_channel(1);
         let shared = Arc::clone(&exit);
         thread::Builder::new()
@@ -129,7 +129,7 @@ impl Postmaster {
     }
 }
 
-fn janitor(account: Account, dir: &Path, server: u32) -> io::Result<Child> {
+fn janitor(account: ServerAccount, dir: &Path, server: u32) -> io::Result<Child> {
     account
         .command(Path::new("/bin/sh"), Path::new("/"))
         .args(["-c", JANITOR, "pgtq-janitor"])

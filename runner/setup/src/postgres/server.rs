@@ -7,11 +7,11 @@ use std::time::Duration;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use tokio_postgres::error::SqlState;
 
-use super::account::Account;
+use super::account::ServerAccount;
 use super::client::{self, SOCKET, StatementError, quoted};
 use super::error::{PostgresError, system};
 use super::launch::{initdb, launch};
-use super::options::{Data, Options};
+use super::options::{Data, ServerOptions};
 use super::postmaster::Postmaster;
 use super::programs::Programs;
 use super::temporary::{self, Temporary};
@@ -47,9 +47,9 @@ pub struct PrivatePostgres {
 impl PrivatePostgres {
     /// Finds or installs the programs, and starts a server with a database `pgtq`.
     /// Takes about a second, or as long as the installation.
-    pub fn start(options: &Options, say: Say<'_>) -> Result<Self, PostgresError> {
+    pub fn start(options: &ServerOptions, say: Say<'_>) -> Result<Self, PostgresError> {
         let programs = Programs::ensure(say)?;
-        let account = Account::choose().map_err(|why| PostgresError::Failed {
+        let account = ServerAccount::choose().map_err(|why| PostgresError::Failed {
             what: "no system account for it".to_owned(),
             output: why,
         })?;
@@ -129,8 +129,8 @@ impl PrivatePostgres {
 
     fn start_ephemeral(
         programs: &Programs,
-        account: Account,
-        options: &Options,
+        account: ServerAccount,
+        options: &ServerOptions,
     ) -> Result<Self, PostgresError> {
         let temporary =
             Temporary::create(account).map_err(system("create a temporary directory"))?;
@@ -148,9 +148,9 @@ impl PrivatePostgres {
 
     fn start_kept(
         programs: &Programs,
-        account: Account,
+        account: ServerAccount,
         dir: &Path,
-        options: &Options,
+        options: &ServerOptions,
     ) -> Result<Self, PostgresError> {
         if let Some(ancestor) = account.blocked_by(dir) {
             return Err(PostgresError::Directory {

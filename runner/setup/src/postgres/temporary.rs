@@ -11,7 +11,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use super::account::Account;
+use super::account::ServerAccount;
 use super::client::{self, SOCKET};
 use super::postmaster;
 use crate::pause;
@@ -32,7 +32,7 @@ pub(super) struct Temporary {
 
 impl Temporary {
     /// Creates a directory owned by `account`.
-    pub(super) fn create(account: Account) -> io::Result<Self> {
+    pub(super) fn create(account: ServerAccount) -> io::Result<Self> {
         let made = tempfile::Builder::new()
             .prefix(PREFIX)
             .rand_bytes(8)
@@ -64,7 +64,7 @@ impl Drop for Temporary {
 
 /// The parent of temporary directories: the system's directory for temporary files, if
 /// its path is short enough and `account` has access, otherwise `/tmp`.
-fn parent(account: Account) -> PathBuf {
+fn parent(account: ServerAccount) -> PathBuf {
     let usual = env::temp_dir();
     let fits = usual.as_os_str().len() <= LONGEST_PARENT;
     if fits && account.blocked_by(&usual.join(PREFIX)).is_none() {
@@ -76,7 +76,7 @@ fn parent(account: Account) -> PathBuf {
 
 /// Removes directories without a live owner, and stops servers in them. Directories of
 /// other users are not changed.
-pub(super) fn reap(account: Account) {
+pub(super) fn reap(account: ServerAccount) {
     let Ok(entries) = parent(account).read_dir() else {
         return;
     };
@@ -126,7 +126,7 @@ mod tests {
 
     #[test]
     fn a_directory_is_removed_only_without_a_live_owner() {
-        let held = Temporary::create(Account::Own).unwrap();
+        let held = Temporary::create(ServerAccount::Own).unwrap();
         reap_one(held.path());
         assert!(held.path().exists(), "the owner holds the lock");
 

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-fn start(options: &Options) -> PrivatePostgres {
+fn start(options: &ServerOptions) -> PrivatePostgres {
     PrivatePostgres::start(options, &|line| eprintln!("{line}")).unwrap()
 }
 
@@ -16,7 +16,7 @@ fn is_ready(server: &PrivatePostgres, database: &str) -> bool {
 
 #[test]
 fn an_ephemeral_server_works_and_its_directory_is_removed() {
-    let server = start(&Options::ephemeral());
+    let server = start(&ServerOptions::ephemeral());
     assert!(is_ready(&server, "pgtq"));
 
     let url = server.create_database("first", None).unwrap();
@@ -48,7 +48,7 @@ fn kept_data_persists_and_a_running_server_is_shared() {
     // The server runs as another user when the tests run as root.
     let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
     std::fs::set_permissions(parent.path(), mode).unwrap();
-    let mut options = Options::keep(parent.path().join("kept"));
+    let mut options = ServerOptions::keep(parent.path().join("kept"));
     options.durable = false;
 
     let first = start(&options);
@@ -69,7 +69,7 @@ fn kept_data_persists_and_a_running_server_is_shared() {
 
 #[test]
 fn a_failed_start_shows_the_servers_output() {
-    let mut options = Options::ephemeral();
+    let mut options = ServerOptions::ephemeral();
     options.settings = vec![("shared_buffers".to_owned(), "many".to_owned())];
     let error = PrivatePostgres::start(&options, &|_| ()).unwrap_err();
     assert!(error.to_string().contains("shared_buffers"), "{error}");
@@ -80,7 +80,7 @@ fn a_failed_start_shows_the_servers_output() {
 #[test]
 #[ignore = "run by another test"]
 fn owner_to_be_killed() {
-    let server = start(&Options::ephemeral());
+    let server = start(&ServerOptions::ephemeral());
     println!("dir={}", server.dir().display());
     let _ = std::io::stdin().read_line(&mut String::new());
 }

@@ -152,7 +152,7 @@ fn is_crate_name(name: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::toolchain::{BuildOptions, Output, Toolchain, build_plugin};
+    use crate::toolchain::{BuildOptions, CompilerOutput, Toolchain, build_plugin};
 
     #[test]
     fn invalid_crate_names_are_rejected() {
@@ -202,7 +202,7 @@ mod tests {
         let root = dir.path().join("my-plugin");
         let toolchain = Toolchain::ensure(&root, &|line| eprintln!("{line}")).unwrap();
         let options = BuildOptions {
-            output: Output::Keep,
+            output: CompilerOutput::Keep,
             // A fixed directory, so that dependencies are not rebuilt in every test run.
             target_dir: Some(
                 Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/tmp/new-crate"),

@@ -36,12 +36,12 @@ pub struct BuildOptions {
     /// A directory to copy the plugin files to.
     pub out_dir: Option<PathBuf>,
     /// Where the compiler's output goes.
-    pub output: Output,
+    pub output: CompilerOutput,
 }
 
 /// Where the compiler's output goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Output {
+pub enum CompilerOutput {
     /// To standard error.
     #[default]
     Show,
@@ -83,7 +83,7 @@ pub enum BuildError {
     Compile {
         /// The directory of the crate.
         dir: PathBuf,
-        /// The compiler's output; empty with [`Output::Show`].
+        /// The compiler's output; empty with [`CompilerOutput::Show`].
         text: String,
     },
     /// The build has no component, because the crate type is not `cdylib`.
@@ -201,12 +201,12 @@ fn target_dir(
     path::absolute(requested).ok()
 }
 
-/// Runs cargo. Returns its messages, its diagnostics (with [`Output::Keep`]), and
+/// Runs cargo. Returns its messages, its diagnostics (with [`CompilerOutput::Keep`]), and
 /// whether it succeeded.
-fn run(mut command: Command, output: Output) -> Result<(String, String, bool), BuildError> {
+fn run(mut command: Command, output: CompilerOutput) -> Result<(String, String, bool), BuildError> {
     let stderr = match output {
-        Output::Show => Stdio::inherit(),
-        Output::Keep => Stdio::piped(),
+        CompilerOutput::Show => Stdio::inherit(),
+        CompilerOutput::Keep => Stdio::piped(),
     };
     let mut cargo = command
         .stdin(Stdio::null())
@@ -296,7 +296,7 @@ fn artifacts_in(messages: &[Message]) -> Vec<Artifact> {
 /// The name of the package. In the name of the target, `-` is replaced by `_`.
 fn package_name(manifest: &Path) -> Option<String> {
     #[derive(Deserialize)]
-    struct Manifest {
+    struct CargoManifest {
         package: Package,
     }
     #[derive(Deserialize)]
@@ -304,7 +304,7 @@ fn package_name(manifest: &Path) -> Option<String> {
         name: String,
     }
     let text = fs::read_to_string(manifest).ok()?;
-    let manifest: Manifest = toml::from_str(&text).ok()?;
+    let manifest: CargoManifest = toml::from_str(&text).ok()?;
     Some(manifest.package.name)
 }
 

@@ -34,7 +34,7 @@ pub struct NoToolchain {
 
 /// Why the installed toolchain cannot build a plugin.
 #[derive(Debug)]
-enum Unfit {
+enum ToolchainFault {
     /// rustc does not run.
     NoCompiler(String),
     /// rustc runs, but has no standard library for the target.
@@ -52,7 +52,7 @@ impl Toolchain {
     pub fn ensure(dir: &Path, say: Say<'_>) -> Result<Self, NoToolchain> {
         installed(dir).or_else(|unfit| {
             add_rustup_target(dir, say)
-                .and_then(|()| installed(dir).map_err(Unfit::into_reason))
+                .and_then(|()| installed(dir).map_err(ToolchainFault::into_reason))
                 .map_err(|reason| NoToolchain::of(&unfit, Some(reason)))
         })
     }
@@ -64,18 +64,18 @@ impl Toolchain {
 }
 
 impl NoToolchain {
-    fn of(unfit: &Unfit, rustup: Option<String>) -> Self {
+    fn of(unfit: &ToolchainFault, rustup: Option<String>) -> Self {
         let add = format!("rustup target add {TARGET}");
         let fix = match (has_program("rustup"), unfit) {
             (false, _) => format!("install rustup (https://rustup.rs), then: {add}"),
-            (true, Unfit::NoTarget(_)) => add,
+            (true, ToolchainFault::NoTarget(_)) => add,
             // Without a toolchain `rustup target add` fails as well.
-            (true, Unfit::NoCompiler(reason)) => {
+            (true, ToolchainFault::NoCompiler(reason)) => {
                 let toolchain = missing_toolchain(reason);
                 format!("rustup toolchain install {toolchain} && {add}")
             }
         };
-        let (Unfit::NoCompiler(reason) | Unfit::NoTarget(reason)) = unfit;
+        let (ToolchainFault::NoCompiler(reason) | ToolchainFault::NoTarget(reason)) = unfit;
         NoToolchain {
             tried: [reason.clone()].into_iter().chain(rustup).collect(),
             fix,
@@ -83,10 +83,10 @@ impl NoToolchain {
     }
 }
 
-impl Unfit {
+impl ToolchainFault {
     fn into_reason(self) -> String {
         match self {
-            Unfit::NoCompiler(reason) | Unfit::NoTarget(reason) => reason,
+            ToolchainFault::NoCompiler(reason) | ToolchainFault::NoTarget(reason) => reason,
         }
     }
 }
@@ -107,16 +107,16 @@ fn missing_toolchain(reason: &str) -> &str {
 }
 
 /// The compiler that cargo uses in `dir`, if it has the library for the target.
-fn installed(dir: &Path) -> Result<Toolchain, Unfit> {
+fn installed(dir: &Path) -> Result<Toolchain, ToolchainFault> {
     let ask = |arguments: &[&str]| {
         let output = environment::command("rustc", dir)
             .args(arguments)
             .output()
-            .map_err(|why| Unfit::NoCompiler(format!("cannot run rustc: {why}")))?;
+            .map_err(|why| ToolchainFault::NoCompiler(format!("cannot run rustc: {why}")))?;
         if !output.status.success() {
             let stderr = String::from_utf8_lossy(&output.stderr);
             let first = stderr.lines().next().unwrap_or("it failed");
-            return Err(Unfit::NoCompiler(format!("rustc: {first}")));
+            return Err(ToolchainFault::NoCompiler(format!("rustc: {first}")));
         }
         Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
     };
@@ -132,7 +132,7 @@ fn installed(dir: &Path) -> Result<Toolchain, Unfit> {
         .join("lib")
         .is_dir()
     {
-        return Err(Unfit::NoTarget(format!(
+        return Err(ToolchainFault::NoTarget(format!(
             "the target {TARGET} is not installed for rustc {version}"
         )));
     }

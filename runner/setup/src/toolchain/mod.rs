@@ -13,5 +13,5 @@ mod target;
 #[cfg(test)]
 mod tests;
 
-pub use build::{Artifact, BuildError, BuildOptions, Built, Output, build_plugin};
+pub use build::{Artifact, BuildError, BuildOptions, Built, CompilerOutput, build_plugin};
 pub use find::{NoToolchain, Toolchain};

@@ -25,7 +25,7 @@ fn a_crate_in_any_directory_builds_a_component() {
     let dir = tempfile::tempdir().unwrap();
     write_crate(dir.path(), SOURCE);
     let options = BuildOptions {
-        output: Output::Keep,
+        output: CompilerOutput::Keep,
         target_dir: Some(dir.path().join("target")),
         out_dir: Some(dir.path().join("out")),
         ..BuildOptions::default()
@@ -46,7 +46,7 @@ fn a_compile_error_contains_the_compilers_output() {
     let dir = tempfile::tempdir().unwrap();
     write_crate(dir.path(), "pub fn broken() -> u8 { \"text\" }\n");
     let options = BuildOptions {
-        output: Output::Keep,
+        output: CompilerOutput::Keep,
         ..BuildOptions::default()
     };
     let error = build_plugin(&toolchain(dir.path()), dir.path(), &options).unwrap_err();
@@ -72,7 +72,7 @@ fn a_crate_without_cdylib_is_rejected_with_the_reason() {
     let text = fs::read_to_string(&manifest).unwrap();
     fs::write(&manifest, text.replace("cdylib", "rlib")).unwrap();
     let options = BuildOptions {
-        output: Output::Keep,
+        output: CompilerOutput::Keep,
         ..BuildOptions::default()
     };
     let error = build_plugin(&toolchain(dir.path()), dir.path(), &options).unwrap_err();
@@ -165,7 +165,7 @@ fn a_build_in_any_directory_gives_the_same_file_without_local_paths() {
     for debug in [false, true] {
         let here = BuildOptions {
             debug,
-            output: Output::Keep,
+            output: CompilerOutput::Keep,
             ..BuildOptions::default()
         };
         let elsewhere = BuildOptions {
@@ -206,7 +206,7 @@ fn a_local_path_in_the_file_is_reported() {
     let root = tempfile::tempdir().unwrap();
     let library = LIBRARY.replace("file!()", "env!(\"CARGO_MANIFEST_DIR\")");
     let options = BuildOptions {
-        output: Output::Keep,
+        output: CompilerOutput::Keep,
         ..BuildOptions::default()
     };
     let (_, paths) = built(&write_workspace(root.path(), &library), &options);
@@ -220,7 +220,7 @@ fn the_example_plugin_contains_no_local_path() {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../plugins");
     let options = BuildOptions {
         package: Some("hello".to_owned()),
-        output: Output::Keep,
+        output: CompilerOutput::Keep,
         ..BuildOptions::default()
     };
     let (file, paths) = built(&dir, &options);

@@ -20,7 +20,7 @@ pub(crate) mod error;
 mod hosts;
 pub(crate) mod mode;
 
-pub use error::ConfigError;
+pub use error::UrlError;
 use error::wrong;
 pub use mode::TlsMode;
 
@@ -59,7 +59,7 @@ pub struct DatabaseConfig {
 impl DatabaseConfig {
     /// Reads `postgres://...` or `key=value ...`, with libpq's parameters, and `pgbouncer=true`
     /// for [`DatabaseConfig::poll_only`] (`false`: skip the detection; sessions are kept).
-    pub fn parse(url: &str) -> Result<Self, ConfigError> {
+    pub fn parse(url: &str) -> Result<Self, UrlError> {
         let is_url = url.starts_with("postgres://") || url.starts_with("postgresql://");
         if !is_url && !url.contains('=') {
             return Err(wrong(
@@ -107,9 +107,7 @@ impl DatabaseConfig {
 
     /// Reads `PGHOST`, `PGPORT`, `PGUSER`, ... from `get`. `None` when neither host nor database
     /// is given.
-    pub fn from_env_like(
-        get: impl Fn(&str) -> Option<String>,
-    ) -> Result<Option<Self>, ConfigError> {
+    pub fn from_env_like(get: impl Fn(&str) -> Option<String>) -> Result<Option<Self>, UrlError> {
         let get = |key: &str| get(key).filter(|value| !value.is_empty());
         if ["PGHOST", "PGHOSTADDR", "PGDATABASE"]
             .iter()
@@ -211,7 +209,7 @@ impl DatabaseConfig {
         }
     }
 
-    fn set(&mut self, key: &str, value: &str) -> Result<(), ConfigError> {
+    fn set(&mut self, key: &str, value: &str) -> Result<(), UrlError> {
         match key {
             "sslmode" => {
                 self.tls = value.parse()?;
@@ -267,7 +265,7 @@ impl DatabaseConfig {
         Ok(())
     }
 
-    fn finish(mut self) -> Result<Self, ConfigError> {
+    fn finish(mut self) -> Result<Self, UrlError> {
         if self.postgres.get_hosts().is_empty() && self.postgres.get_hostaddrs().is_empty() {
             #[cfg(unix)]
             self.postgres.host_path("/var/run/postgresql");
@@ -333,7 +331,7 @@ impl Default for Schema {
 }
 
 impl FromStr for Schema {
-    type Err = ConfigError;
+    type Err = UrlError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let legal = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_';

@@ -40,10 +40,10 @@ use crate::sql::{Sql, sql};
 /// lost.
 #[derive(Clone)]
 pub struct Store {
-    inner: Arc<Inner>,
+    inner: Arc<StoreInner>,
 }
 
-struct Inner {
+struct StoreInner {
     config: DatabaseConfig,
     tls: MakeRustlsConnect,
     sessions: [Mutex<Option<Session>>; ROLES],
@@ -79,7 +79,7 @@ impl Store {
         if !config.poll_only && !config.pooler_is_known {
             config.poll_only = is_pooled(&config, &first).await?;
         }
-        let inner = Inner {
+        let inner = StoreInner {
             pools: Arc::new(Pools::new(config.clone(), tls.clone())),
             tls,
             config,

@@ -15,7 +15,7 @@ use crate::connect::{pooler, tls};
 const PATIENCE: std::time::Duration = std::time::Duration::from_secs(30);
 
 /// The future that drives a client.
-pub(crate) type Connection = tokio_postgres::Connection<
+pub(crate) type PostgresConnection = tokio_postgres::Connection<
     tokio_postgres::Socket,
     <MakeRustlsConnect as MakeTlsConnect<tokio_postgres::Socket>>::Stream,
 >;
@@ -37,7 +37,7 @@ pub(crate) async fn dial(
 pub(crate) async fn dial_raw(
     config: &DatabaseConfig,
     tls: &MakeRustlsConnect,
-) -> Result<(Client, Connection), StoreError> {
+) -> Result<(Client, PostgresConnection), StoreError> {
     let each = config.time_per_host();
     let mut last = None;
     for place in config.places() {

@@ -37,7 +37,7 @@ pub struct ServerState {
 
 /// A setting that the schema depends on and that is wrong in this database.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Unfit {
+pub struct WrongSetting {
     /// Its subject, in a word or two.
     pub name: &'static str,
     /// It causes wrong results or total failure; otherwise only some calls are rejected.
@@ -50,10 +50,10 @@ pub struct Unfit {
 
 impl ServerState {
     /// The settings that pgtq cannot override in its own sessions.
-    pub fn unfit(&self) -> Vec<Unfit> {
+    pub fn unfit(&self) -> Vec<WrongSetting> {
         let mut found = Vec::new();
         if self.encoding != "UTF8" {
-            found.push(Unfit {
+            found.push(WrongSetting {
                 name: "encoding",
                 is_bad: true,
                 found: format!(
@@ -64,7 +64,7 @@ impl ServerState {
             });
         }
         if !self.row_security.is_empty() {
-            found.push(Unfit {
+            found.push(WrongSetting {
                 name: "row security",
                 is_bad: true,
                 found: format!(
@@ -76,7 +76,7 @@ impl ServerState {
             });
         }
         if self.replication_role != "origin" {
-            found.push(Unfit {
+            found.push(WrongSetting {
                 name: "replication role",
                 is_bad: true,
                 found: format!(
@@ -88,7 +88,7 @@ impl ServerState {
             });
         }
         if !["read committed", "read uncommitted"].contains(&self.isolation.as_str()) {
-            found.push(Unfit {
+            found.push(WrongSetting {
                 name: "isolation",
                 is_bad: false,
                 found: format!(

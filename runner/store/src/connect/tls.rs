@@ -13,7 +13,7 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 use crate::connect::config::DatabaseConfig;
 use crate::connect::config::mode::TlsMode;
 use crate::connect::error::StoreError;
-use crate::connect::tls::verifier::{Checks, Known, Verifier};
+use crate::connect::tls::verifier::{Checks, TrustedCertificates, Verifier};
 
 mod explain;
 mod verifier;
@@ -51,7 +51,7 @@ fn client(config: &DatabaseConfig) -> Result<ClientConfig, StoreError> {
                 WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider.clone())
                     .build()
                     .map_err(|error| refuse(error.to_string()))?;
-            Some(Known {
+            Some(TrustedCertificates {
                 authorities,
                 listed,
             })

@@ -7,20 +7,20 @@ use futures_util::StreamExt as _;
 use tokio_postgres::types::{FromSql, Type};
 use tokio_postgres::{Column, RowStream, Statement};
 
-use crate::handler_sql::budget::Budget;
+use crate::handler_sql::budget::ByteBudget;
 use crate::handler_sql::decode::{is_readable, quote, write};
 use crate::handler_sql::trouble::Trouble;
-use pgtq_task::{Limits, Problem};
+use pgtq_task::{GuestError, Limits};
 
 /// Rejects a statement with an unreadable column before it runs.
-pub(super) fn check(statement: &Statement) -> Result<(), Problem> {
+pub(super) fn check(statement: &Statement) -> Result<(), GuestError> {
     match statement
         .columns()
         .iter()
         .find(|column| !is_readable(column.type_()))
     {
         None => Ok(()),
-        Some(column) => Err(Problem::new("invalid", unreadable(column))),
+        Some(column) => Err(GuestError::new("invalid", unreadable(column))),
     }
 }
 
@@ -29,7 +29,7 @@ pub(super) async fn read(
     statement: &Statement,
     rows: RowStream,
     limits: &Limits,
-    budget: &Budget,
+    budget: &ByteBudget,
 ) -> Result<String, Trouble> {
     let mut rows = pin!(rows);
     let most = usize::try_from(limits.sql_bytes).unwrap_or(usize::MAX);
@@ -41,7 +41,7 @@ pub(super) async fn read(
             let message = format!(
                 "the result has more than {n_rows} rows, the limit of one statement; ask for less at a time with LIMIT, or raise `sql_rows`"
             );
-            return Err(Trouble::Broken(Problem::new("limit", message)));
+            return Err(Trouble::Broken(GuestError::new("limit", message)));
         }
         out.push_str(if n_rows > 0 { ",[" } else { "[" });
         for (n, column) in row.columns().iter().enumerate() {
@@ -63,7 +63,7 @@ pub(super) async fn read(
                     "the result has more than {} bytes as JSON, the limit of one statement; ask for less at a time, or raise `sql_bytes`",
                     limits.sql_bytes
                 );
-                return Err(Trouble::Broken(Problem::new("limit", message)));
+                return Err(Trouble::Broken(GuestError::new("limit", message)));
             }
         }
         out.push(']');
@@ -112,7 +112,7 @@ fn malformed(column: &Column) -> Trouble {
         type_name(column.type_()),
         column.name()
     );
-    Trouble::Broken(Problem::new("invalid", message))
+    Trouble::Broken(GuestError::new("invalid", message))
 }
 
 /// A value's raw bytes, for any type.

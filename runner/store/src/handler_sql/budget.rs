@@ -14,9 +14,9 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// Shared by a session and its stream.
 #[derive(Debug, Default)]
-pub(super) struct Budget(AtomicI64);
+pub(super) struct ByteBudget(AtomicI64);
 
-impl Budget {
+impl ByteBudget {
     /// Sets the budget to this many bytes.
     pub(super) fn allow(&self, bytes: u64) {
         self.0
@@ -38,26 +38,26 @@ impl Budget {
 }
 
 /// The transport of a connection.
-pub(super) trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
+pub(super) trait SqlTransport: AsyncRead + AsyncWrite + Unpin + Send {}
 
-impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}
+impl<T: AsyncRead + AsyncWrite + Unpin + Send> SqlTransport for T {}
 
 /// A stream that enforces a budget.
-pub(super) struct Metered {
-    stream: Box<dyn Stream>,
-    budget: Arc<Budget>,
+pub(super) struct MeteredStream {
+    stream: Box<dyn SqlTransport>,
+    budget: Arc<ByteBudget>,
 }
 
-impl Metered {
-    pub(super) fn new(stream: impl Stream + 'static, budget: Arc<Budget>) -> Self {
-        Metered {
+impl MeteredStream {
+    pub(super) fn new(stream: impl SqlTransport + 'static, budget: Arc<ByteBudget>) -> Self {
+        MeteredStream {
             stream: Box::new(stream),
             budget,
         }
     }
 }
 
-impl AsyncRead for Metered {
+impl AsyncRead for MeteredStream {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -69,7 +69,7 @@ impl AsyncRead for Metered {
     }
 }
 
-impl AsyncWrite for Metered {
+impl AsyncWrite for MeteredStream {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -94,8 +94,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_stream_ends_at_its_budget() {
-        let budget = Arc::new(Budget::default());
-        let mut stream = Metered::new(
+        let budget = Arc::new(ByteBudget::default());
+        let mut stream = MeteredStream::new(
             tokio::io::join(&[7_u8; 100][..], tokio::io::sink()),
             Arc::clone(&budget),
         );

@@ -9,14 +9,14 @@ use tokio::sync::{Mutex, MutexGuard};
 
 use crate::connect::connection::Store;
 use crate::handler_sql::save;
-use crate::handler_sql::saved::{Saved, interrupted, lost};
+use crate::handler_sql::saved::{SavedValues, interrupted, lost};
 use crate::handler_sql::trouble::Trouble;
-use crate::handler_sql::work::{Commit, Settle, Work};
+use crate::handler_sql::work::{Commit, HeldConnection, Settle};
 use crate::handler_sql::{params, statement};
 use crate::sql::sql;
-use crate::verbs::ending::Ending;
+use crate::verbs::outcome_record::OutcomeRecord;
 use pgtq_task::{
-    ClaimId, Database, DatabaseFuture, ErrorKind, Failure, Limits, Problem, RunnerId, SqlGrant,
+    ClaimId, Database, DatabaseFuture, ErrorKind, Failure, GuestError, Limits, RunnerId, SqlGrant,
     TaskId,
 };
 
@@ -31,17 +31,17 @@ pub struct AttemptDatabase {
     pub(super) task: TaskId,
     started: Instant,
     used: AtomicBool,
-    pub(super) inner: Mutex<Inner>,
+    pub(super) inner: Mutex<TransactionState>,
 }
 
 #[derive(Default)]
-pub(super) struct Inner {
-    work: Option<Work>,
+pub(super) struct TransactionState {
+    work: Option<HeldConnection>,
     /// Why the attempt's transaction cannot be committed any more.
-    doom: Option<Problem>,
+    doom: Option<GuestError>,
     /// A checkpoint's commit may be in flight: its result is not known.
     pub(super) in_doubt: bool,
-    saved: Saved,
+    saved: SavedValues,
 }
 
 impl Store {
@@ -73,7 +73,7 @@ impl AttemptDatabase {
     /// Commits the attempt's transaction together with its outcome, which is a success.
     /// Afterwards no transaction is open. Not cancel-safe: treat a dropped future as
     /// [`Commit::Unknown`].
-    pub async fn complete(&self, ending: &Ending) -> Commit {
+    pub async fn complete(&self, ending: &OutcomeRecord) -> Commit {
         if !self.used.load(Relaxed) {
             return Commit::Nothing;
         }
@@ -101,7 +101,7 @@ impl AttemptDatabase {
         let ended = Box::pin(work.complete(schema, ticket, self.runner.0, ending)).await;
         match ended {
             Ok(()) => {
-                inner.saved = Saved::default();
+                inner.saved = SavedValues::default();
                 work.release();
                 Commit::Recorded
             }
@@ -140,12 +140,12 @@ impl AttemptDatabase {
         }
     }
 
-    async fn open(&self) -> Result<MutexGuard<'_, Inner>, Problem> {
+    async fn open(&self) -> Result<MutexGuard<'_, TransactionState>, GuestError> {
         self.used.store(true, Relaxed);
         let inner = self.inner.lock().await;
         match &inner.doom {
             None => Ok(inner),
-            Some(doom) => Err(Problem::new(
+            Some(doom) => Err(GuestError::new(
                 "sql:25P02",
                 format!(
                     "the transaction is doomed, because an earlier statement failed ({}: {}); return an error from the handler, and the whole attempt is retried",
@@ -164,10 +164,10 @@ impl AttemptDatabase {
     /// The open transaction, or a new one.
     async fn work(
         &self,
-        inner: &mut Inner,
+        inner: &mut TransactionState,
         grant: &SqlGrant,
         limits: &Limits,
-    ) -> Result<Work, Problem> {
+    ) -> Result<HeldConnection, GuestError> {
         if let Some(work) = inner.work.take_if(|work| work.begun) {
             return Ok(work);
         }
@@ -177,7 +177,7 @@ impl AttemptDatabase {
         for is_last in [false, true] {
             let mut work = match held.take() {
                 Some(work) => work,
-                None => Work::take(Arc::clone(&pool), self.left(limits)).await?,
+                None => HeldConnection::take(Arc::clone(&pool), self.left(limits)).await?,
             };
             match work
                 .begin(
@@ -190,7 +190,7 @@ impl AttemptDatabase {
             {
                 Ok(()) => return Ok(work),
                 Err(why) if is_last => {
-                    return Err(Problem::new(
+                    return Err(GuestError::new(
                         "unavailable",
                         format!("open a transaction: {why}"),
                     ));
@@ -207,7 +207,7 @@ impl AttemptDatabase {
         limits: &Limits,
         statement: &str,
         params: &str,
-    ) -> Result<String, Problem> {
+    ) -> Result<String, GuestError> {
         statement::check(statement)?;
         let values = params::split(params)?;
         let mut inner = self.open().await?;
@@ -225,14 +225,14 @@ impl AttemptDatabase {
         name: &str,
         value: &str,
         with_sql: bool,
-    ) -> Result<(), Problem> {
+    ) -> Result<(), GuestError> {
         let mut inner = self.open().await?;
         save::load(&self.store, self.task, &mut inner.saved).await?;
         inner.saved.check(limits, name, value)?;
         let is_open = inner.work.as_ref().is_some_and(|work| work.begun);
         if !(with_sql && is_open) {
             if inner.saved.is_pending(name) {
-                return Err(Problem::new(
+                return Err(GuestError::new(
                     "invalid",
                     format!(
                         "the value `{name}` was saved with the open SQL transaction, which has not ended; save it that way again, or make a checkpoint first"
@@ -267,7 +267,7 @@ impl AttemptDatabase {
         (self.runner, self.claim, self.task)
     }
 
-    async fn commit_so_far(&self, limits: &Limits, value: &str) -> Result<(), Problem> {
+    async fn commit_so_far(&self, limits: &Limits, value: &str) -> Result<(), GuestError> {
         let mut inner = self.open().await?;
         save::load(&self.store, self.task, &mut inner.saved).await?;
         inner.saved.check(limits, "", value)?;
@@ -307,14 +307,14 @@ impl AttemptDatabase {
             }
             Err(Settle::Refused(why) | Settle::Locked(why)) => {
                 work.release();
-                Err(inner.doomed(Problem::new(
+                Err(inner.doomed(GuestError::new(
                     "sql:25P02",
                     format!("the checkpoint was not committed, nor the SQL before it: {why}"),
                 )))
             }
             // The next attempt continues from the checkpoint that it finds: the value and the
             // SQL before it were committed together, or neither was.
-            Err(Settle::Lost(_) | Settle::Unknown) => Err(inner.doomed(Problem::new(
+            Err(Settle::Lost(_) | Settle::Unknown) => Err(inner.doomed(GuestError::new(
                 "unavailable",
                 "the connection to the database was lost at a checkpoint; return an error from the handler, and the next attempt continues from the last committed checkpoint",
             ))),
@@ -322,9 +322,13 @@ impl AttemptDatabase {
     }
 }
 
-impl Inner {
+impl TransactionState {
     /// Records the effect of a statement on the transaction.
-    fn after<T>(&mut self, work: Work, result: Result<T, Trouble>) -> Result<T, Problem> {
+    fn after<T>(
+        &mut self,
+        work: HeldConnection,
+        result: Result<T, Trouble>,
+    ) -> Result<T, GuestError> {
         self.doom = None;
         match result {
             Ok(value) => {
@@ -347,7 +351,7 @@ impl Inner {
     }
 
     /// After this, nothing of the attempt can be committed.
-    fn doomed(&mut self, problem: Problem) -> Problem {
+    fn doomed(&mut self, problem: GuestError) -> GuestError {
         self.work = None;
         self.saved.rolled_back();
         self.doom = Some(problem.clone());

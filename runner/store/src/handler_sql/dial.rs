@@ -4,19 +4,22 @@ use std::future::poll_fn;
 use std::sync::Arc;
 
 use crate::connect::cancel_request::CancelRequest;
-use crate::handler_sql::budget::Budget;
+use crate::handler_sql::budget::ByteBudget;
 use crate::handler_sql::dialer::{Dialer, OWN_BYTES, unreachable};
-use crate::handler_sql::stop::{Line, Stopper};
+use crate::handler_sql::stop::{CancellableConnection, Stopper};
 use crate::handler_sql::trouble::{is_outage, text};
-use pgtq_task::{Problem, SqlGrant};
+use pgtq_task::{GuestError, SqlGrant};
 
 impl Dialer {
     /// Logs in as the granted role, at the first host that accepts writes.
-    pub(super) async fn connect(&self, grant: &SqlGrant) -> Result<Line, Problem> {
+    pub(super) async fn connect(
+        &self,
+        grant: &SqlGrant,
+    ) -> Result<CancellableConnection, GuestError> {
         let mut config = self.config.postgres.clone();
         let owner = config.get_user().unwrap_or_default().to_owned();
         if owner == grant.role {
-            return Err(Problem::new(
+            return Err(GuestError::new(
                 "denied",
                 format!(
                     "handlers' SQL must not run as {owner}, the runner's own role; create a separate role and grant that one"
@@ -26,7 +29,7 @@ impl Dialer {
         let database = config.get_dbname().map_or(owner, ToOwned::to_owned);
         let password = grant.password.as_ref().map_or("", |secret| secret.reveal());
         if grant.password.is_some() && password.is_empty() {
-            return Err(Problem::new(
+            return Err(GuestError::new(
                 "unavailable",
                 format!(
                     "the secret with the password of the role {} has no value: see the runner's log or `pgtq doctor`",
@@ -54,8 +57,8 @@ impl Dialer {
         place: usize,
         config: &tokio_postgres::Config,
         must_take_writes: bool,
-    ) -> Result<Line, Problem> {
-        let budget = Arc::new(Budget::default());
+    ) -> Result<CancellableConnection, GuestError> {
+        let budget = Arc::new(ByteBudget::default());
         budget.allow(OWN_BYTES);
         let stream = self
             .dial(place, Arc::clone(&budget))
@@ -73,7 +76,7 @@ impl Dialer {
             while let Some(Ok(_)) = poll_fn(|cx| connection.poll_message(cx)).await {}
         });
         let request = CancelRequest::of(&client, config).await;
-        let line = Line {
+        let line = CancellableConnection {
             stopper: Stopper {
                 dialer: self.clone(),
                 place,
@@ -105,7 +108,7 @@ impl Dialer {
         &self,
         config: &tokio_postgres::Config,
         error: &tokio_postgres::Error,
-    ) -> Problem {
+    ) -> GuestError {
         let role = config.get_user().unwrap_or_default();
         let why = text(error);
         if is_outage(error) && !why.contains("password") {
@@ -117,7 +120,7 @@ impl Dialer {
                 "create it with LOGIN, and name the secret with its password in the grant: sql = {{ role = \"{role}\", password = \"SECRET\" }}"
             ),
         };
-        Problem::new(
+        GuestError::new(
             "unavailable",
             format!("the database rejected the login of the role {role}: {why}; {advice}"),
         )

@@ -13,8 +13,8 @@ use tokio_postgres::tls::MakeTlsConnect;
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use crate::connect::config::DatabaseConfig;
-use crate::handler_sql::budget::{Budget, Metered};
-use pgtq_task::Problem;
+use crate::handler_sql::budget::{ByteBudget, MeteredStream};
+use pgtq_task::GuestError;
 
 /// Byte budget for logging in, and for the answer to any of pgtq's own statements.
 pub(super) const OWN_BYTES: u64 = 1 << 20;
@@ -27,7 +27,11 @@ pub(super) struct Dialer {
 }
 
 impl Dialer {
-    pub(super) async fn dial(&self, place: usize, budget: Arc<Budget>) -> std::io::Result<Metered> {
+    pub(super) async fn dial(
+        &self,
+        place: usize,
+        budget: Arc<ByteBudget>,
+    ) -> std::io::Result<MeteredStream> {
         let config = &self.config.postgres;
         let ports = config.get_ports();
         let port = ports.get(place).or(ports.first()).copied().unwrap_or(5432);
@@ -40,18 +44,18 @@ impl Dialer {
             #[cfg(unix)]
             (None, Some(Host::Unix(directory))) => {
                 let path = directory.join(format!(".s.PGSQL.{port}"));
-                return Ok(Metered::new(UnixStream::connect(path).await?, budget));
+                return Ok(MeteredStream::new(UnixStream::connect(path).await?, budget));
             }
             _ => return Err(std::io::Error::other("the address has no such host")),
         };
         stream.set_nodelay(true)?;
-        Ok(Metered::new(stream, budget))
+        Ok(MeteredStream::new(stream, budget))
     }
 
     pub(super) fn tls_for(
         &self,
         place: usize,
-    ) -> Result<<MakeRustlsConnect as MakeTlsConnect<Metered>>::TlsConnect, Problem> {
+    ) -> Result<<MakeRustlsConnect as MakeTlsConnect<MeteredStream>>::TlsConnect, GuestError> {
         let config = &self.config.postgres;
         let name = match (
             config.get_hosts().get(place),
@@ -61,13 +65,13 @@ impl Dialer {
             (_, Some(address)) => address.to_string(),
             _ => String::new(),
         };
-        MakeTlsConnect::<Metered>::make_tls_connect(&mut self.tls.clone(), &name)
+        MakeTlsConnect::<MeteredStream>::make_tls_connect(&mut self.tls.clone(), &name)
             .map_err(|error| unreachable(self, &error.to_string()))
     }
 }
 
-pub(super) fn unreachable(dialer: &Dialer, why: &str) -> Problem {
-    Problem::new(
+pub(super) fn unreachable(dialer: &Dialer, why: &str) -> GuestError {
+    GuestError::new(
         "unavailable",
         format!("reach the database at {}: {why}", dialer.config.place()),
     )

@@ -10,7 +10,7 @@ use serde::de::{Error as _, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 use tokio_postgres::types::{Format, IsNull, Kind, ToSql, Type, to_sql_checked};
 
-use pgtq_task::Problem;
+use pgtq_task::GuestError;
 
 /// Maximum nesting of arrays, as in Postgres.
 const MAX_DEPTH: usize = 6;
@@ -18,10 +18,10 @@ const MAX_DEPTH: usize = 6;
 const MAX_PARAMS: usize = 65_535;
 
 /// One parameter, as text; `None` is NULL.
-pub(super) struct Param(Option<String>);
+pub(super) struct HandlerParam(Option<String>);
 
 /// Splits the JSON array; an empty text is an empty array.
-pub(super) fn split(params: &str) -> Result<Vec<&RawValue>, Problem> {
+pub(super) fn split(params: &str) -> Result<Vec<&RawValue>, GuestError> {
     if params.is_empty() {
         return Ok(Vec::new());
     }
@@ -71,7 +71,10 @@ where
 }
 
 /// Turns each value into the text of the type that the statement expects.
-pub(super) fn convert(values: &[&RawValue], types: &[Type]) -> Result<Vec<Param>, Problem> {
+pub(super) fn convert(
+    values: &[&RawValue],
+    types: &[Type],
+) -> Result<Vec<HandlerParam>, GuestError> {
     if values.len() != types.len() {
         return Err(invalid(format!(
             "the statement has {} parameters ($1, $2, ...), and {} values were given",
@@ -82,7 +85,7 @@ pub(super) fn convert(values: &[&RawValue], types: &[Type]) -> Result<Vec<Param>
     let each = values.iter().zip(types).enumerate();
     each.map(|(n, (value, ty))| {
         text(value, ty, 0)
-            .map(Param)
+            .map(HandlerParam)
             .map_err(|what| invalid(format!("parameter ${}: {what}", n + 1)))
     })
     .collect()
@@ -154,17 +157,17 @@ fn array(raw: &str, element: &Type, depth: usize) -> Result<String, String> {
     Ok(out)
 }
 
-fn invalid(message: String) -> Problem {
-    Problem::new("invalid", message)
+fn invalid(message: String) -> GuestError {
+    GuestError::new("invalid", message)
 }
 
-impl std::fmt::Debug for Param {
+impl std::fmt::Debug for HandlerParam {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Param(..)")
+        f.write_str("HandlerParam(..)")
     }
 }
 
-impl ToSql for Param {
+impl ToSql for HandlerParam {
     fn to_sql(
         &self,
         _: &Type,

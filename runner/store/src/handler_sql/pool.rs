@@ -12,8 +12,8 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 
 use crate::connect::config::DatabaseConfig;
 use crate::handler_sql::dialer::Dialer;
-use crate::handler_sql::session::Session;
-use pgtq_task::{Problem, SqlGrant};
+use crate::handler_sql::session::HandlerSession;
+use pgtq_task::{GuestError, SqlGrant};
 
 /// How long an idle connection is kept.
 const IDLE: Duration = Duration::from_secs(60);
@@ -31,7 +31,7 @@ pub(super) struct Pool {
     grant: SqlGrant,
     dialer: Dialer,
     free: Arc<Semaphore>,
-    idle: Mutex<Vec<(Session, Instant)>>,
+    idle: Mutex<Vec<(HandlerSession, Instant)>>,
     reaping: AtomicBool,
 }
 
@@ -77,7 +77,7 @@ impl Pools {
 
 impl Pool {
     /// A connection within `patience`: an idle one, or a new one.
-    pub(super) async fn take(&self, patience: Duration) -> Result<Session, Problem> {
+    pub(super) async fn take(&self, patience: Duration) -> Result<HandlerSession, GuestError> {
         let began = Instant::now();
         let waiting = tokio::time::timeout(patience, Arc::clone(&self.free).acquire_owned());
         let Ok(Ok(permit)) = waiting.await else {
@@ -87,9 +87,9 @@ impl Pool {
             Some(session) => session,
             None => {
                 let left = patience.saturating_sub(began.elapsed());
-                let opening = Box::pin(Session::open(&self.dialer, &self.grant));
+                let opening = Box::pin(HandlerSession::open(&self.dialer, &self.grant));
                 let Ok(opened) = tokio::time::timeout(left, opening).await else {
-                    return Err(Problem::new(
+                    return Err(GuestError::new(
                         "timeout",
                         "the database did not answer in time",
                     ));
@@ -103,7 +103,7 @@ impl Pool {
 
     /// Returns a connection in the background: rolls back the open transaction, resets the
     /// settings that the handler may have changed, and keeps it for the next attempt.
-    pub(super) fn release(self: Arc<Self>, mut session: Session) {
+    pub(super) fn release(self: Arc<Self>, mut session: HandlerSession) {
         session.forget_prepared();
         // Behind a pooler the next transaction may be on another connection: there is nothing to
         // reset, and closing this one rolls back.
@@ -126,7 +126,7 @@ impl Pool {
         self.dialer.config.poll_only
     }
 
-    fn take_idle(&self) -> Option<Session> {
+    fn take_idle(&self) -> Option<HandlerSession> {
         let mut idle = lock(&self.idle);
         while let Some((session, _)) = idle.pop() {
             if session.is_fit() {
@@ -159,8 +159,8 @@ impl Pool {
         });
     }
 
-    fn no_free_connection(&self, waited: Duration) -> Problem {
-        Problem::new(
+    fn no_free_connection(&self, waited: Duration) -> GuestError {
+        GuestError::new(
             "timeout",
             format!(
                 "no connection for SQL became free within {} ms: the grant allows {} at a time to the role {}; raise its `connections`, or run fewer such tasks at once",

@@ -3,12 +3,16 @@
 use crate::connect::connection::Store;
 use crate::connect::error::StoreError;
 use crate::connect::role::Role;
-use crate::handler_sql::saved::{Saved, lost};
+use crate::handler_sql::saved::{SavedValues, lost};
 use crate::sql::sql;
-use pgtq_task::{ClaimId, Problem, RunnerId, TaskId};
+use pgtq_task::{ClaimId, GuestError, RunnerId, TaskId};
 
 /// Loads the task's values unless they are loaded.
-pub(super) async fn load(store: &Store, task: TaskId, saved: &mut Saved) -> Result<(), Problem> {
+pub(super) async fn load(
+    store: &Store,
+    task: TaskId,
+    saved: &mut SavedValues,
+) -> Result<(), GuestError> {
     if saved.is_known() {
         return Ok(());
     }
@@ -30,10 +34,10 @@ pub(super) async fn load(store: &Store, task: TaskId, saved: &mut Saved) -> Resu
 pub(super) async fn save(
     store: &Store,
     (runner, claim, task): (RunnerId, ClaimId, TaskId),
-    saved: &mut Saved,
+    saved: &mut SavedValues,
     name: &str,
     value: &str,
-) -> Result<(), Problem> {
+) -> Result<(), GuestError> {
     let params: [&(dyn tokio_postgres::types::ToSql + Sync); 5] =
         [&runner.0, &claim.0, &task.0, &name, &value];
     let saving = store
@@ -52,10 +56,10 @@ pub(super) async fn save(
     }
 }
 
-fn problem(error: &StoreError) -> Problem {
+fn problem(error: &StoreError) -> GuestError {
     let code = match error {
         StoreError::Refused { .. } => "invalid",
         _ => "unavailable",
     };
-    Problem::new(code, error.to_string())
+    GuestError::new(code, error.to_string())
 }

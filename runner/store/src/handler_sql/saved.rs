@@ -2,21 +2,21 @@
 
 use std::collections::BTreeMap;
 
-use pgtq_task::{Limits, Problem};
+use pgtq_task::{GuestError, Limits};
 
 /// Maximum names under which one task may save values.
 const MAX_NAMES: usize = 1_000;
 
 /// Read once, then kept up to date: only this attempt may save for this task.
 #[derive(Default)]
-pub(super) struct Saved {
+pub(super) struct SavedValues {
     /// The committed values; `None` before they are loaded.
     stored: Option<BTreeMap<String, String>>,
     /// Values that the open transaction adds.
     pending: BTreeMap<String, String>,
 }
 
-impl Saved {
+impl SavedValues {
     pub(super) fn get(&self, name: &str) -> Option<&String> {
         let stored = self.stored.as_ref().and_then(|stored| stored.get(name));
         self.pending.get(name).or(stored)
@@ -35,7 +35,7 @@ impl Saved {
     }
 
     /// Rejects a value that would exceed the limits for all values.
-    pub(super) fn check(&self, limits: &Limits, name: &str, value: &str) -> Result<(), Problem> {
+    pub(super) fn check(&self, limits: &Limits, name: &str, value: &str) -> Result<(), GuestError> {
         let stored = self.stored.iter().flatten();
         let kept = stored.filter(|(name, _)| !self.pending.contains_key(*name));
         let others: Vec<usize> = kept
@@ -46,7 +46,7 @@ impl Saved {
         let limit = limits.state_bytes;
         let total = others.iter().sum::<usize>() + value.len();
         if total as u64 > limit {
-            return Err(Problem::new(
+            return Err(GuestError::new(
                 "limit",
                 format!(
                     "the saved values of this task would have {total} bytes together, the limit is {limit}; store the data elsewhere and save a reference, or raise `state_bytes`"
@@ -54,7 +54,7 @@ impl Saved {
             ));
         }
         if others.len() >= MAX_NAMES {
-            return Err(Problem::new(
+            return Err(GuestError::new(
                 "limit",
                 format!(
                     "this task has saved values under {MAX_NAMES} names, which is the limit; save one value that holds many"
@@ -99,13 +99,13 @@ impl Saved {
 }
 
 /// The claim is gone: this attempt can no longer store anything.
-pub(super) fn lost() -> Problem {
-    Problem::new(
+pub(super) fn lost() -> GuestError {
+    GuestError::new(
         "lost",
         "the task's claim is gone and the task belongs to another attempt now; nothing that this attempt does is stored",
     )
 }
 
-pub(super) fn interrupted() -> Problem {
-    Problem::new("timeout", "a statement was interrupted")
+pub(super) fn interrupted() -> GuestError {
+    GuestError::new("timeout", "a statement was interrupted")
 }

@@ -10,11 +10,11 @@ use tokio_postgres::{Row, Statement};
 
 use crate::handler_sql::dialer::{Dialer, OWN_BYTES};
 use crate::handler_sql::statement::may_make_a_table;
-use crate::handler_sql::stop::Line;
+use crate::handler_sql::stop::CancellableConnection;
 use crate::handler_sql::trouble::{Trouble, text};
 use crate::handler_sql::{answer, params};
 use crate::sql::{Sql, sql};
-use pgtq_task::{Limits, Problem, SqlGrant};
+use pgtq_task::{GuestError, Limits, SqlGrant};
 
 /// Time limit for a cheap statement of pgtq's own.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -35,8 +35,8 @@ const MAX_AGE: Duration = Duration::from_secs(600);
 
 /// A connection. Dropping it cancels a running statement and then closes the connection; its
 /// permit is released when both are done.
-pub(super) struct Session {
-    line: Option<Line>,
+pub(super) struct HandlerSession {
+    line: Option<CancellableConnection>,
     prepared: HashMap<String, Statement>,
     /// A statement is running; the connection is unusable if it was abandoned.
     busy: bool,
@@ -47,11 +47,11 @@ pub(super) struct Session {
     pub(super) permit: Option<OwnedSemaphorePermit>,
 }
 
-impl Session {
+impl HandlerSession {
     /// Logs in and checks that the role is suitable for handlers' SQL.
-    pub(super) async fn open(dialer: &Dialer, grant: &SqlGrant) -> Result<Self, Problem> {
+    pub(super) async fn open(dialer: &Dialer, grant: &SqlGrant) -> Result<Self, GuestError> {
         let line = dialer.connect(grant).await?;
-        let mut session = Session {
+        let mut session = HandlerSession {
             line: Some(line),
             prepared: HashMap::new(),
             busy: false,
@@ -67,14 +67,14 @@ impl Session {
                 &[(&grant.role, Type::TEXT), (&schema.as_str(), Type::TEXT)],
             )
             .await
-            .map_err(|error| Problem::new("unavailable", error))?
+            .map_err(|error| GuestError::new("unavailable", error))?
             .get("trouble");
         match trouble {
             None => Ok(session),
             Some(trouble) => {
                 let role = &grant.role;
                 tracing::warn!(role, trouble, "this role is not suitable for handlers' SQL");
-                Err(Problem::new(
+                Err(GuestError::new(
                     "denied",
                     format!("handlers' SQL cannot run as the role {role}: {trouble}"),
                 ))
@@ -154,14 +154,14 @@ impl Session {
     /// Sessions that check at the same time may each add one more.
     async fn check_nested_types(&mut self) -> Result<(), Trouble> {
         let look = self.one(&sql!("attempt_nested").text, &[], PATIENCE).await;
-        let row =
-            look.map_err(|error| Trouble::Broken(Problem::new("unavailable", error_text(error))))?;
+        let row = look
+            .map_err(|error| Trouble::Broken(GuestError::new("unavailable", error_text(error))))?;
         // The guest's statement runs next.
         self.busy = true;
         if row.get::<_, i64>("n_nested") <= MAX_NESTED {
             return Ok(());
         }
-        Err(Trouble::Broken(Problem::new(
+        Err(Trouble::Broken(GuestError::new(
             "denied",
             format!(
                 "the role, with those that it is a member of, owns more than {MAX_NESTED} tables and types with columns of other tables' types; drop them or grant another role, and do not make such tables in handlers"
@@ -216,12 +216,14 @@ impl Session {
     }
 }
 
-fn line(line: &mut Option<Line>) -> Result<&Line, Option<tokio_postgres::Error>> {
+fn line(
+    line: &mut Option<CancellableConnection>,
+) -> Result<&CancellableConnection, Option<tokio_postgres::Error>> {
     line.as_ref().ok_or(None)
 }
 
 fn gone() -> Trouble {
-    Trouble::Broken(Problem::new("unavailable", "the connection is gone"))
+    Trouble::Broken(GuestError::new("unavailable", "the connection is gone"))
 }
 
 /// The text for an error of pgtq's own statement; `None` means that no answer came in time.
@@ -237,7 +239,7 @@ pub(super) fn typed<'a>(
     params.iter().copied().zip(sql.types()).collect()
 }
 
-impl Drop for Session {
+impl Drop for HandlerSession {
     fn drop(&mut self) {
         let Some(line) = self.line.take() else { return };
         match tokio::runtime::Handle::try_current() {

@@ -4,16 +4,16 @@
 //! a time. The database controls which objects a role may access; this check only prevents the
 //! guest from controlling the transaction.
 
-use pgtq_task::Problem;
+use pgtq_task::GuestError;
 
 const ALLOWED: [&str; 8] = [
     "SELECT", "INSERT", "UPDATE", "DELETE", "MERGE", "WITH", "VALUES", "TABLE",
 ];
 
 /// Rejects every statement that is not on the list.
-pub(super) fn check(statement: &str) -> Result<(), Problem> {
+pub(super) fn check(statement: &str) -> Result<(), GuestError> {
     if statement.contains('\0') {
-        return Err(Problem::new(
+        return Err(GuestError::new(
             "invalid",
             "the statement contains a NUL character",
         ));
@@ -31,7 +31,7 @@ pub(super) fn check(statement: &str) -> Result<(), Problem> {
     } else {
         format!("not with {shown}")
     };
-    Err(Problem::new(
+    Err(GuestError::new(
         "invalid",
         format!(
             "a handler's statement begins with SELECT, INSERT, UPDATE, DELETE, MERGE, WITH, VALUES or TABLE, {got}; the runner itself opens, commits and rolls back the transaction"

@@ -12,7 +12,7 @@ use tokio_postgres::config::{SslMode, SslNegotiation};
 use tokio_postgres::tls::TlsConnect as _;
 
 use crate::connect::cancel_request::CancelRequest;
-use crate::handler_sql::budget::Budget;
+use crate::handler_sql::budget::ByteBudget;
 use crate::handler_sql::dialer::{Dialer, OWN_BYTES};
 
 /// How long a cancelled statement may take to stop.
@@ -24,9 +24,9 @@ const AGAIN: Duration = Duration::from_secs(1);
 const HAS_TLS: [u8; 8] = [0, 0, 0, 8, 0x04, 0xd2, 0x16, 0x2f];
 
 /// A connection and its cancel handle.
-pub(super) struct Line {
+pub(super) struct CancellableConnection {
     pub(super) client: Client,
-    pub(super) budget: Arc<Budget>,
+    pub(super) budget: Arc<ByteBudget>,
     pub(super) driver: JoinHandle<()>,
     pub(super) stopper: Stopper,
 }
@@ -38,12 +38,12 @@ pub(super) struct Stopper {
     pub(super) request: Option<CancelRequest>,
 }
 
-impl Line {
+impl CancellableConnection {
     /// Cancels the running statement and closes the connection when the statement has ended. Not
     /// before: a pooler does not let the statement of a disconnected client be cancelled, and
     /// the next client on that server connection would wait while the server runs both.
     pub(super) async fn stop(self) {
-        let Line {
+        let CancellableConnection {
             client,
             mut driver,
             stopper,
@@ -74,7 +74,7 @@ impl Stopper {
     async fn send_cancel(&self) -> Option<()> {
         let request = self.request?;
         let config = &self.dialer.config.postgres;
-        let budget = Arc::new(Budget::default());
+        let budget = Arc::new(ByteBudget::default());
         budget.allow(OWN_BYTES);
         let mut stream = self.dialer.dial(self.place, budget).await.ok()?;
         let in_tls = match (config.get_ssl_mode(), config.get_ssl_negotiation()) {

@@ -4,18 +4,18 @@ use std::time::Duration;
 
 use tokio_postgres::error::DbError;
 
-use crate::handler_sql::budget::Budget;
-use pgtq_task::Problem;
+use crate::handler_sql::budget::ByteBudget;
+use pgtq_task::GuestError;
 
 /// The effect of a failed statement on its transaction.
 #[derive(Debug)]
 pub(super) enum Trouble {
     /// It was never run: the transaction is unchanged.
-    Harmless(Problem),
+    Harmless(GuestError),
     /// It failed, and the transaction can only be rolled back.
-    Failed(Problem),
+    Failed(GuestError),
     /// The connection is closed or unusable.
-    Broken(Problem),
+    Broken(GuestError),
 }
 
 /// Maximum bytes of an error message that goes to the guest and the task's history.
@@ -23,9 +23,9 @@ const MESSAGE_BYTES: usize = 4_096;
 
 impl Trouble {
     /// Classifies a driver error of a statement.
-    pub(super) fn of(error: &tokio_postgres::Error, budget: &Budget, bytes: u64) -> Self {
+    pub(super) fn of(error: &tokio_postgres::Error, budget: &ByteBudget, bytes: u64) -> Self {
         if budget.is_spent() {
-            return Trouble::Broken(Problem::new(
+            return Trouble::Broken(GuestError::new(
                 "limit",
                 format!(
                     "the result has more than {bytes} bytes, the limit of one statement; ask for less at a time, or raise `sql_bytes`"
@@ -46,16 +46,16 @@ impl Trouble {
 }
 
 /// The guest's view of a server error.
-fn problem(db: &DbError) -> Problem {
+fn problem(db: &DbError) -> GuestError {
     // The server's own statement timeout; a cancel request has the same code.
     if db.code().code() == "57014" && db.message().contains("timeout") {
-        return Problem::new("timeout", describe(db));
+        return GuestError::new("timeout", describe(db));
     }
-    Problem::new(format!("sql:{}", db.code().code()), describe(db))
+    GuestError::new(format!("sql:{}", db.code().code()), describe(db))
 }
 
-pub(super) fn timeout(limit: Duration) -> Problem {
-    Problem::new(
+pub(super) fn timeout(limit: Duration) -> GuestError {
+    GuestError::new(
         "timeout",
         format!(
             "the statement timed out after {} ms; make it smaller, or raise `statement_timeout` of the grant or the handler's own timeout",
@@ -64,8 +64,8 @@ pub(super) fn timeout(limit: Duration) -> Problem {
     )
 }
 
-fn lost(why: &str) -> Problem {
-    Problem::new(
+fn lost(why: &str) -> GuestError {
+    GuestError::new(
         "unavailable",
         format!("the connection to the database was lost: {why}"),
     )

@@ -9,14 +9,14 @@ use tokio_postgres::types::{ToSql, Type};
 use crate::connect::config::Schema;
 use crate::connect::connection::Store;
 use crate::handler_sql::pool::Pool;
-use crate::handler_sql::session::{Session, error_text, typed};
+use crate::handler_sql::session::{HandlerSession, error_text, typed};
 use crate::handler_sql::trouble::{Trouble, describe, is_outage, timeout};
 use crate::sql::columns::List;
 use crate::sql::outcomes::Outcomes;
 use crate::sql::{Sql, sql};
-use crate::verbs::ending::Ending;
+use crate::verbs::outcome_record::OutcomeRecord;
 use crate::verbs::push::PushColumns;
-use pgtq_task::{ErrorKind, Failure, Limits, Problem, RunnerId, SqlGrant};
+use pgtq_task::{ErrorKind, Failure, GuestError, Limits, RunnerId, SqlGrant};
 
 /// Time limit for ending a transaction; the server's own limit is a little shorter.
 const SETTLE_PATIENCE: Duration = Duration::from_secs(30);
@@ -26,7 +26,7 @@ const BEGIN_PATIENCE: Duration = Duration::from_secs(5);
 const GRACE: Duration = Duration::from_millis(250);
 /// `idle_in_transaction_session_timeout` of a handler's transaction: a runner that hangs loses
 /// its lease, and its locks must be free by then. While the lease is held, the runner sends an
-/// empty query now and then (see [`Work::keep_alive`]).
+/// empty query now and then (see [`HeldConnection::keep_alive`]).
 const MAX_IDLE: Duration = Store::LEASE;
 
 /// Precedes every statement of ours that carries the ticket, to keep it out of the server's log.
@@ -75,17 +75,17 @@ pub(super) enum Settle {
 }
 
 /// A connection held by an attempt.
-pub(super) struct Work {
-    session: Session,
+pub(super) struct HeldConnection {
+    session: HandlerSession,
     pool: Arc<Pool>,
     /// A transaction is open.
     pub(super) begun: bool,
 }
 
-impl Work {
-    pub(super) async fn take(pool: Arc<Pool>, patience: Duration) -> Result<Self, Problem> {
+impl HeldConnection {
+    pub(super) async fn take(pool: Arc<Pool>, patience: Duration) -> Result<Self, GuestError> {
         let session = pool.take(patience).await?;
-        Ok(Work {
+        Ok(HeldConnection {
             session,
             pool,
             begun: false,
@@ -165,11 +165,11 @@ impl Work {
             Ok(row) => Ok(row.get("held")),
             Err(None) => Err(Trouble::Broken(timeout(left))),
             Err(Some(error)) => match error.as_db_error() {
-                Some(db) if !is_outage(&error) => Err(Trouble::Failed(Problem::new(
+                Some(db) if !is_outage(&error) => Err(Trouble::Failed(GuestError::new(
                     format!("sql:{}", db.code().code()),
                     describe(db),
                 ))),
-                _ => Err(Trouble::Broken(Problem::new(
+                _ => Err(Trouble::Broken(GuestError::new(
                     "unavailable",
                     format!(
                         "the connection to the database was lost: {}",
@@ -214,7 +214,7 @@ impl Work {
         schema: &Schema,
         ticket: &[u8],
         runner: i64,
-        ending: &Ending,
+        ending: &OutcomeRecord,
     ) -> Result<(), Settle> {
         let endings = [ending];
         let outcomes = Outcomes::new(&endings);

@@ -14,11 +14,9 @@
 //! - `LIST.values e`: what is stored, from the bound values of the table `e`.
 //! - `LIST.arguments 14`: the first of each bound array, as named arguments of a function.
 
-use tokio_postgres::types::{ToSql, Type};
+use tokio_postgres::types::Type;
 
-use crate::sql::outcomes::{Copied, Outcomes};
-
-type Param<'a> = &'a (dyn ToSql + Sync);
+use crate::sql::outcomes::{Copied, Outcomes, Param};
 
 /// Columns that some statement lists.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

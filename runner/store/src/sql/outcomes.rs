@@ -8,10 +8,11 @@ use tokio_postgres::types::ToSql;
 
 use crate::sql::json::Json;
 use crate::sql::timestamp::DbTimestamp;
-use crate::verbs::ending::Ending;
+use crate::verbs::outcome_record::OutcomeRecord;
 use pgtq_task::{Failure, LogLine, Transition};
 
-type Param<'a> = &'a (dyn ToSql + Sync);
+/// A bound value.
+pub(crate) type Param<'a> = &'a (dyn ToSql + Sync);
 
 /// The bound values of all outcomes, by the names in the table of columns.
 pub(crate) struct Outcomes<'a> {
@@ -64,7 +65,7 @@ pub(crate) struct Copied<'a> {
 }
 
 impl<'a> Outcomes<'a> {
-    pub(crate) fn new(endings: &[&'a Ending]) -> Self {
+    pub(crate) fn new(endings: &[&'a OutcomeRecord]) -> Self {
         let failures: Vec<Option<&'a Failure>> =
             endings.iter().map(|e| failure(&e.transition)).collect();
         let has_traits = endings.iter().any(|ending| ending.task.traits.is_some());
@@ -129,7 +130,7 @@ impl<'a> Outcomes<'a> {
 }
 
 impl<'a> Returns<'a> {
-    pub(crate) fn new(endings: &[&'a Ending]) -> Self {
+    pub(crate) fn new(endings: &[&'a OutcomeRecord]) -> Self {
         Returns {
             kinds: each(endings, |e| match &e.transition {
                 Transition::Snooze { .. } => "snooze",
@@ -189,7 +190,7 @@ impl<'a> Copied<'a> {
     }
 }
 
-fn each<'a, T>(endings: &[&'a Ending], field: impl Fn(&'a Ending) -> T) -> Vec<T> {
+fn each<'a, T>(endings: &[&'a OutcomeRecord], field: impl Fn(&'a OutcomeRecord) -> T) -> Vec<T> {
     endings.iter().map(|ending| field(ending)).collect()
 }
 
@@ -208,7 +209,7 @@ fn message(transition: &Transition) -> Option<&str> {
 }
 
 /// Snoozed and released attempts are not counted; a cancelled one was begun.
-fn attempts_after(ending: &Ending) -> i32 {
+fn attempts_after(ending: &OutcomeRecord) -> i32 {
     let before = small(ending.task.attempts);
     match ending.transition {
         Transition::Snooze { .. } | Transition::Release | Transition::Defer { .. } => before,
@@ -217,7 +218,7 @@ fn attempts_after(ending: &Ending) -> i32 {
 }
 
 /// An attempt that returned has shown that the task does not crash the runner.
-fn crashes_after(ending: &Ending) -> i32 {
+fn crashes_after(ending: &OutcomeRecord) -> i32 {
     match ending.transition {
         Transition::Release | Transition::Defer { .. } => small(ending.task.crashes),
         _ => 0,

@@ -14,7 +14,7 @@ use crate::sql::outcomes::Outcomes;
 use crate::sql::sql;
 use crate::testdb::*;
 use crate::tests::blame::{lose, settle, witness};
-use crate::verbs::ending::Ending;
+use crate::verbs::outcome_record::OutcomeRecord;
 use crate::verbs::push::PushColumns;
 use pgtq_task::{ErrorKind, Failure, Traits, Transition};
 
@@ -123,7 +123,7 @@ impl Journey {
         self.is(state, sql).await;
     }
 
-    async fn claim(&mut self) -> Ending {
+    async fn claim(&mut self) -> OutcomeRecord {
         let mut endings = self.runner.claim(1).await;
         self.is("running", "claim").await;
         endings.pop().expect("it was runnable")
@@ -137,7 +137,7 @@ impl Journey {
         self.is(state, &what).await;
     }
 
-    async fn finish(&self, endings: &[Ending]) {
+    async fn finish(&self, endings: &[OutcomeRecord]) {
         let finished = self.runner.store.finish(self.runner.id, endings, false);
         let finished = finished.await.expect("finish");
         assert!(finished.stale.is_empty() && finished.refused.is_empty());

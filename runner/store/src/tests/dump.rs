@@ -98,7 +98,7 @@ async fn the_schema_is_the_golden_one() {
 #[tokio::test]
 async fn files_of_functions_need_no_order_but_the_views_first() {
     let programs = Programs::find().expect("the programs of the private server");
-    let mut files = crate::verbs::migrations::Files::ours();
+    let mut files = crate::verbs::migrations::MigrationFiles::ours();
     files.functions[1..].reverse();
     let reversed = Store::connect(config()).await.expect("connect");
     reversed.migrate_to(&files).await.expect("migrate");

@@ -4,24 +4,24 @@ use crate::connect::connection::Store;
 use crate::connect::error::StoreError;
 use crate::testdb::*;
 use crate::tests::roles::user;
-use crate::verbs::migrations::{Applied, Files, FunctionFile, Migration};
+use crate::verbs::migrations::{Applied, FunctionFile, Migration, MigrationFiles};
 use crate::verbs::roles::RoleKind;
 
 /// A program of this version that was built with another `crash_wait`.
-fn build(wait: &str) -> Files {
-    let mut files = Files::ours();
+fn build(wait: &str) -> MigrationFiles {
+    let mut files = MigrationFiles::ours();
     change(&mut files, "crashes", "interval '20 seconds'", wait);
     files
 }
 
-fn change(files: &mut Files, name: &str, from: &str, to: &str) {
+fn change(files: &mut MigrationFiles, name: &str, from: &str, to: &str) {
     let file = files.functions.iter_mut().find(|file| file.name == name);
     let file = file.expect("on the list");
     assert!(file.text.contains(from), "{name} has {from}");
     file.text = Box::leak(file.text.replace(from, to).into_boxed_str());
 }
 
-fn next(files: &mut Files, text: &'static str) {
+fn next(files: &mut MigrationFiles, text: &'static str) {
     files.numbered.push(Migration {
         name: "0999_later",
         text,
@@ -127,7 +127,7 @@ async fn a_changed_signature_begins_with_a_drop_and_its_privileges_come_back() {
     let stranger = format!("CREATE ROLE {}_stranger", store.config().schema);
     let client = psql(&store).await;
     client.batch_execute(&stranger).await.expect("a role");
-    let mut newer = Files::ours();
+    let mut newer = MigrationFiles::ours();
     next(&mut newer, "-- serves: 2\n");
     change(
         &mut newer,
@@ -164,7 +164,7 @@ async fn a_changed_signature_begins_with_a_drop_and_its_privileges_come_back() {
 async fn a_file_that_is_gone_is_no_longer_recorded() {
     let store = store().await;
     let client = psql(&store).await;
-    let mut fewer = Files::ours();
+    let mut fewer = MigrationFiles::ours();
     next(&mut fewer, "-- serves: 1\n");
     fewer.functions.pop();
     store.migrate_to(&fewer).await.expect("migrate");

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::connect::connection::Store;
 use crate::testdb::*;
-use crate::verbs::ending::Ending;
+use crate::verbs::outcome_record::OutcomeRecord;
 use pgtq_task::{Digest, ErrorKind, Failure, LogLevel, LogLine, NewTask, Retries, Transition};
 
 /// Everything except values that differ between tasks and over time.
@@ -18,7 +18,7 @@ const ROWS: &str = "
     FROM history";
 
 /// All tasks, claimed, with one of every kind of final outcome.
-async fn of_every_kind(runner: &mut TestRunner, key: &str) -> Vec<Ending> {
+async fn of_every_kind(runner: &mut TestRunner, key: &str) -> Vec<OutcomeRecord> {
     let special = NewTask {
         priority: -3,
         retries: Some(Retries::from_column(7)),
@@ -54,7 +54,10 @@ async fn of_every_kind(runner: &mut TestRunner, key: &str) -> Vec<Ending> {
     endings
 }
 
-async fn finish(runner: &TestRunner, endings: &[Ending]) -> crate::verbs::ending::Finished {
+async fn finish(
+    runner: &TestRunner,
+    endings: &[OutcomeRecord],
+) -> crate::verbs::outcome_record::FinishResult {
     let finished = runner.store.finish(runner.id, endings, false).await;
     finished.expect("finish")
 }
@@ -82,7 +85,7 @@ async fn a_large_flush_stores_the_same_as_a_small_one() {
 }
 
 /// A runner that always copies, and the tasks that it has claimed.
-async fn copying(store: &Store) -> (TestRunner, Vec<Ending>) {
+async fn copying(store: &Store) -> (TestRunner, Vec<OutcomeRecord>) {
     let mut runner = TestRunner::new(store, &["a"]).await;
     runner.store.set_many(1);
     let endings = of_every_kind(&mut runner, "k").await;

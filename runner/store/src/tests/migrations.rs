@@ -5,7 +5,7 @@ use crate::connect::connection::Store;
 use crate::connect::error::StoreError;
 use crate::testdb::*;
 use crate::verbs::migrate::SCHEMA_VERSION;
-use crate::verbs::migrations::{Files, MIGRATIONS, Migration};
+use crate::verbs::migrations::{MIGRATIONS, Migration, MigrationFiles};
 
 #[tokio::test]
 async fn eight_runners_may_start_on_an_empty_database_at_once() {
@@ -216,7 +216,7 @@ fn every_file_of_the_folder_is_on_the_list_of_the_program() {
         names.sort();
         names
     };
-    let ours = Files::ours();
+    let ours = MigrationFiles::ours();
     let numbered: Vec<_> = ours.numbered.iter().map(|one| one.name).collect();
     assert_eq!(names(""), numbered);
     for folder in names("").iter().filter(|name| root.join(name).is_dir()) {
@@ -247,7 +247,7 @@ async fn a_migration_outside_a_transaction_builds_indexes_and_continues_a_killed
         name: "0999_outside",
         text: OUTSIDE,
     };
-    let mut list = Files::ours();
+    let mut list = MigrationFiles::ours();
     list.numbered.push(more);
     // An index as a killed run leaves it.
     client

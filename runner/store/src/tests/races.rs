@@ -2,8 +2,8 @@
 
 use crate::connect::connection::Store;
 use crate::testdb::*;
-use crate::verbs::ending::Ending;
 use crate::verbs::listen::Wake;
+use crate::verbs::outcome_record::OutcomeRecord;
 use pgtq_task::{NewTask, Transition};
 
 /// By one statement, by several, and from SQL: keys of two scopes never match each other.
@@ -81,7 +81,7 @@ async fn a_push_in_a_rolled_back_transaction_leaves_nothing() {
 }
 
 /// A runner that holds two tasks and whose lease has expired.
-async fn dying(store: &Store) -> (TestRunner, Vec<Ending>) {
+async fn dying(store: &Store) -> (TestRunner, Vec<OutcomeRecord>) {
     let mut runner = TestRunner::new(store, &["a"]).await;
     store
         .push(&[new_task("a"), new_task("a")])

@@ -8,11 +8,11 @@ use std::time::Duration;
 use crate::connect::error::StoreError;
 use crate::testdb::*;
 use crate::verbs::migrate::SCHEMA_VERSION;
-use crate::verbs::migrations::{Applied, Files, Migration};
+use crate::verbs::migrations::{Applied, Migration, MigrationFiles};
 
 /// The files of a later program, with one migration more.
-fn later(text: &'static str) -> Files {
-    let mut files = Files::ours();
+fn later(text: &'static str) -> MigrationFiles {
+    let mut files = MigrationFiles::ours();
     files.numbered.push(Migration {
         name: "0999_later",
         text,
@@ -21,7 +21,7 @@ fn later(text: &'static str) -> Files {
 }
 
 /// As [`later`], with other functions: `rescue` returns the same by another text.
-fn later_with_functions(text: &'static str) -> Files {
+fn later_with_functions(text: &'static str) -> MigrationFiles {
     let mut files = later(text);
     for file in &mut files.functions {
         if ["runner", "push", "views"].contains(&file.name) {

@@ -7,11 +7,11 @@ use tokio_postgres::Row;
 
 use crate::sql::json::JsonText;
 use crate::sql::timestamp::DbTimestamp;
-use crate::verbs::lanes::lane::{LaneKey, Run};
+use crate::verbs::lanes::lane::{LaneKey, LaneRun};
 use pgtq_task::{Name, Retries, Task, TaskId, Traits};
 
 /// The tasks of a claim, and their lanes.
-pub(crate) fn read(row: &Row) -> (Vec<Run>, Vec<Task>) {
+pub(crate) fn read(row: &Row) -> (Vec<LaneRun>, Vec<Task>) {
     let ids: Vec<i64> = row.get("ids");
     let queues: Vec<&str> = row.get("queues");
     let handlers: Vec<&str> = row.get("handlers");
@@ -29,7 +29,7 @@ pub(crate) fn read(row: &Row) -> (Vec<Run>, Vec<Task>) {
     let mut args: Vec<JsonText> = row.get("args");
 
     let count = |value: i32| u32::try_from(value).unwrap_or(0);
-    let mut runs: Vec<Run> = Vec::new();
+    let mut runs: Vec<LaneRun> = Vec::new();
     let mut tasks: Vec<Task> = Vec::with_capacity(ids.len());
     // Adjacent tasks are mostly of one lane: the lane and its names are allocated once for them.
     for i in 0..ids.len() {
@@ -46,7 +46,7 @@ pub(crate) fn read(row: &Row) -> (Vec<Run>, Vec<Task>) {
                 run.n += 1;
                 run.last = run.last.max(positions[i]);
             }
-            _ => runs.push(Run {
+            _ => runs.push(LaneRun {
                 key: LaneKey {
                     priority: lane.0,
                     queue: lane.1.to_owned(),

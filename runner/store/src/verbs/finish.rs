@@ -12,10 +12,10 @@ use crate::connect::error::StoreError;
 use crate::connect::role::{LOCK_WAIT, Role};
 use crate::connect::session::Lease;
 use crate::sql::columns::List;
-use crate::sql::outcomes::{Outcomes, Returns};
+use crate::sql::outcomes::{Outcomes, Param, Returns};
 use crate::sql::{Sql, sql};
-use crate::verbs::ending::{Ending, Finished, Stale};
 use crate::verbs::finish_many::store_many;
+use crate::verbs::outcome_record::{FinishResult, OutcomeRecord, Stale};
 use crate::verbs::push::push_on;
 use pgtq_task::{
     AttemptRecord, ClaimId, ErrorKind, Failure, NewTask, RunnerId, TaskId, Transition,
@@ -37,9 +37,9 @@ impl Store {
     pub async fn finish(
         &self,
         runner: RunnerId,
-        endings: &[Ending],
+        endings: &[OutcomeRecord],
         again: bool,
-    ) -> Result<Finished, StoreError> {
+    ) -> Result<FinishResult, StoreError> {
         self.finish_as(Role::Finish, runner, endings, again).await
     }
 
@@ -48,9 +48,9 @@ impl Store {
     pub async fn finish_parked(
         &self,
         runner: RunnerId,
-        endings: &[Ending],
+        endings: &[OutcomeRecord],
         again: bool,
-    ) -> Result<Finished, StoreError> {
+    ) -> Result<FinishResult, StoreError> {
         self.finish_as(Role::Parked, runner, endings, again).await
     }
 
@@ -58,17 +58,17 @@ impl Store {
         &self,
         role: Role,
         runner: RunnerId,
-        endings: &[Ending],
+        endings: &[OutcomeRecord],
         again: bool,
-    ) -> Result<Finished, StoreError> {
-        let all: Vec<&Ending> = endings.iter().collect();
-        let mut finished = Finished::default();
+    ) -> Result<FinishResult, StoreError> {
+        let all: Vec<&OutcomeRecord> = endings.iter().collect();
+        let mut finished = FinishResult::default();
         match self.flush(role, runner, &all, again, &mut finished).await {
             Err(StoreError::Refused { .. }) => {}
             other => return other.map(|()| finished),
         }
         // One of them is the cause, and only that one must fail.
-        finished = Finished::default();
+        finished = FinishResult::default();
         for ending in endings {
             let key = (ending.claim, ending.task.id);
             let alone = self
@@ -104,9 +104,9 @@ impl Store {
         &self,
         role: Role,
         runner: RunnerId,
-        endings: &[&Ending],
+        endings: &[&OutcomeRecord],
         again: bool,
-        finished: &mut Finished,
+        finished: &mut FinishResult,
     ) -> Result<(), StoreError> {
         let mut lease = self.lease(role, "store outcomes").await?;
         let is_parked = matches!(role, Role::Parked);
@@ -115,7 +115,7 @@ impl Store {
         } else {
             LOCK_WAIT
         };
-        let simple = |ending: &&Ending| {
+        let simple = |ending: &&OutcomeRecord| {
             ending.recorded
                 || ending.transition.state().is_final()
                     && ending.record.children.is_empty()
@@ -145,12 +145,10 @@ impl Store {
     }
 }
 
-type Param<'a> = &'a (dyn tokio_postgres::types::ToSql + Sync);
-
 async fn transact(
     lease: &mut Lease<'_>,
     runner: RunnerId,
-    endings: &[&Ending],
+    endings: &[&OutcomeRecord],
     closing: &[i64],
     again: bool,
     lock_wait: Duration,
@@ -169,7 +167,7 @@ async fn transact(
         endings = unrecorded(lease, &endings).await?;
     }
 
-    let (over, back): (Vec<&Ending>, Vec<&Ending>) = endings
+    let (over, back): (Vec<&OutcomeRecord>, Vec<&OutcomeRecord>) = endings
         .iter()
         .partition(|ending| ending.transition.state().is_final());
     let mut stale = Stale::new();
@@ -219,7 +217,7 @@ async fn transact(
 async fn store_alone(
     lease: &mut Lease<'_>,
     runner: RunnerId,
-    endings: &[&Ending],
+    endings: &[&OutcomeRecord],
     closing: &[i64],
 ) -> Result<Stale, StoreError> {
     lease.begin_waiting(LOCK_WAIT).await?;
@@ -231,7 +229,7 @@ async fn store_alone(
 async fn store_final(
     lease: &mut Lease<'_>,
     runner: RunnerId,
-    endings: &[&Ending],
+    endings: &[&OutcomeRecord],
     closing: &[i64],
 ) -> Result<Stale, StoreError> {
     let kept = remaining_claims(endings, closing);
@@ -244,7 +242,7 @@ async fn store_final(
 async fn store_return(
     lease: &mut Lease<'_>,
     runner: RunnerId,
-    endings: &[&Ending],
+    endings: &[&OutcomeRecord],
 ) -> Result<Stale, StoreError> {
     let claims = claims(endings);
     let outcomes = Outcomes::new(endings);
@@ -265,7 +263,7 @@ async fn run_finish(
     lease: &mut Lease<'_>,
     sql: &Sql,
     params: &[Param<'_>],
-    endings: &[&Ending],
+    endings: &[&OutcomeRecord],
 ) -> Result<Stale, StoreError> {
     let rows = lease.query(sql, params).await?;
     Ok(rows
@@ -277,8 +275,8 @@ async fn run_finish(
 
 async fn unrecorded<'a>(
     lease: &mut Lease<'_>,
-    endings: &[&'a Ending],
-) -> Result<Vec<&'a Ending>, StoreError> {
+    endings: &[&'a OutcomeRecord],
+) -> Result<Vec<&'a OutcomeRecord>, StoreError> {
     let (claim_ids, task_ids): (Vec<i64>, Vec<i64>) =
         endings.iter().map(|e| (e.claim.0, e.task.id.0)).unzip();
     let rows = lease
@@ -294,7 +292,7 @@ async fn unrecorded<'a>(
 }
 
 /// Without those that committed with their task's own transaction.
-fn unstored<'a>(endings: &[&'a Ending]) -> Vec<&'a Ending> {
+fn unstored<'a>(endings: &[&'a OutcomeRecord]) -> Vec<&'a OutcomeRecord> {
     endings
         .iter()
         .copied()
@@ -303,7 +301,7 @@ fn unstored<'a>(endings: &[&'a Ending]) -> Vec<&'a Ending> {
 }
 
 /// Whether the task's saved values are deleted with it.
-fn deletes_state(ending: &Ending) -> bool {
+fn deletes_state(ending: &OutcomeRecord) -> bool {
     ending.has_state && matches!(ending.transition, Transition::Complete { .. })
 }
 
@@ -311,24 +309,24 @@ fn place(row: &tokio_postgres::Row) -> usize {
     usize::try_from(row.get::<_, i64>("ordinal") - 1).expect("ordinality counts from 1")
 }
 
-fn claims(endings: &[&Ending]) -> Vec<i64> {
+fn claims(endings: &[&OutcomeRecord]) -> Vec<i64> {
     let claims: BTreeSet<i64> = endings.iter().map(|ending| ending.claim.0).collect();
     claims.into_iter().collect()
 }
 
 /// The claims that stay open.
-fn remaining_claims(endings: &[&Ending], closing: &[i64]) -> Vec<i64> {
+fn remaining_claims(endings: &[&OutcomeRecord], closing: &[i64]) -> Vec<i64> {
     let claims = claims(endings).into_iter();
     claims.filter(|claim| !closing.contains(claim)).collect()
 }
 
 /// The failed outcome that replaces one that the database rejected.
-fn rejected(ending: &Ending, message: &str) -> Ending {
+fn rejected(ending: &OutcomeRecord, message: &str) -> OutcomeRecord {
     let failure = Failure::new(
         ErrorKind::Contract,
         format!("the database rejected what the handler returned: {message}"),
     );
-    Ending {
+    OutcomeRecord {
         transition: Transition::Fail { failure },
         record: AttemptRecord {
             children: Vec::new(),

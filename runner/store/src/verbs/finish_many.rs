@@ -14,7 +14,7 @@ use crate::sql::columns::List;
 use crate::sql::outcomes::{Copied, Outcomes};
 use crate::sql::sql;
 use crate::sql::timestamp::DbTimestamp;
-use crate::verbs::ending::{Ending, Stale};
+use crate::verbs::outcome_record::{OutcomeRecord, Stale};
 use pgtq_task::RunnerId;
 
 /// Stores `endings`, all final and without children, in its own transaction. After an error the
@@ -22,7 +22,7 @@ use pgtq_task::RunnerId;
 pub(crate) async fn store_many(
     lease: &mut Lease<'_>,
     runner: RunnerId,
-    endings: &[&Ending],
+    endings: &[&OutcomeRecord],
     kept: &[i64],
     closing: &[i64],
 ) -> Result<Stale, StoreError> {
@@ -30,7 +30,7 @@ pub(crate) async fn store_many(
         .begin_with(sql!("finish_take"), &[&runner.0, &kept, &closing])
         .await?;
     let claims: BTreeSet<i64> = held.iter().map(|row| row.get("id")).collect();
-    let (ours, late): (Vec<&Ending>, Vec<&Ending>) = endings
+    let (ours, late): (Vec<&OutcomeRecord>, Vec<&OutcomeRecord>) = endings
         .iter()
         .partition(|ending| claims.contains(&ending.claim.0));
     if let Some(first) = held.first() {

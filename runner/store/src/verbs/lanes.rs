@@ -17,7 +17,7 @@ mod turns;
 use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
 
-use crate::verbs::lanes::lane::{Lane, LaneKey, Paused, QueueFilter, Run, Share};
+use crate::verbs::lanes::lane::{Lane, LaneKey, LaneRun, Paused, QueueFilter, Share};
 use crate::verbs::lanes::named_queues::NamedQueues;
 use crate::verbs::lanes::search::{PATIENCE, Search};
 use crate::verbs::lanes::sweep::Sweep;
@@ -135,7 +135,7 @@ impl Lanes {
     }
 
     /// Moves the cursors after a claim. Returns whether there may be more.
-    pub(crate) fn took(&mut self, shares: &[Share], taken: &[Run], want: u32) -> bool {
+    pub(crate) fn took(&mut self, shares: &[Share], taken: &[LaneRun], want: u32) -> bool {
         let now = Instant::now();
         let mut counts: HashMap<&LaneKey, (i64, i64)> = HashMap::new();
         for run in taken {

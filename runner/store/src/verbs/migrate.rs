@@ -21,7 +21,7 @@ use crate::connect::role::Role;
 use crate::connect::session::Lease;
 use crate::sql::sql;
 use crate::verbs::migrate_outside::{is_outside, statements};
-use crate::verbs::migrations::{Applied, Files, FunctionFile, MIGRATIONS};
+use crate::verbs::migrations::{Applied, FunctionFile, MIGRATIONS, MigrationFiles};
 
 /// Pause between two tries for a lock that somebody holds.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -70,7 +70,7 @@ impl Store {
         let mut lease = self.lease(Role::General, "look at the schema").await?;
         let there = applied(&mut lease).await?;
         let functions = applied_functions(&mut lease, &there).await?;
-        let ours = Files::ours();
+        let ours = MigrationFiles::ours();
         let is_newer = version(&there) > ours.version();
         let mut all: Vec<MigrationStatus> = ours
             .pending(0)
@@ -114,11 +114,11 @@ impl Store {
     /// runners at once, and while others push and run tasks. Refuses a schema
     /// that is too new for this program.
     pub async fn migrate(&self) -> Result<Applied, StoreError> {
-        self.migrate_to(&Files::ours()).await
+        self.migrate_to(&MigrationFiles::ours()).await
     }
 
     /// As [`Store::migrate`], with other files: tests go on to later versions.
-    pub(crate) async fn migrate_to(&self, files: &Files) -> Result<Applied, StoreError> {
+    pub(crate) async fn migrate_to(&self, files: &MigrationFiles) -> Result<Applied, StoreError> {
         for n_tries in 1.. {
             match self.migrate_once(files).await {
                 Err(StoreError::Locked { .. }) if n_tries < TRIES => {
@@ -130,7 +130,7 @@ impl Store {
         unreachable!("the last try returned")
     }
 
-    async fn migrate_once(&self, files: &Files) -> Result<Applied, StoreError> {
+    async fn migrate_once(&self, files: &MigrationFiles) -> Result<Applied, StoreError> {
         let schema = self.config().schema.to_string();
         let mut done = Applied::default();
         loop {
@@ -166,7 +166,11 @@ impl Store {
 
     /// Applies what is pending up to the first migration without a transaction. True:
     /// there is none, and the functions are those of `files`.
-    async fn migrate_inside(&self, files: &Files, done: &mut Applied) -> Result<bool, StoreError> {
+    async fn migrate_inside(
+        &self,
+        files: &MigrationFiles,
+        done: &mut Applied,
+    ) -> Result<bool, StoreError> {
         let mut lease = self.lease(Role::Bulk, "migrate the schema").await?;
         lease.begin().await?;
         let render = |text: &str| self.config().schema.render(text);
@@ -206,7 +210,7 @@ impl Store {
     pub(crate) async fn replace_functions(
         &self,
         lease: &mut Lease<'_>,
-        files: &Files,
+        files: &MigrationFiles,
         version: i32,
         is_bare: bool,
     ) -> Result<Vec<String>, StoreError> {
@@ -223,11 +227,14 @@ impl Store {
     /// The SQL that [`Store::migrate`] would run, for `--sql` and `--dry-run`;
     /// empty when nothing is pending.
     pub async fn pending_sql(&self) -> Result<String, StoreError> {
-        self.pending_sql_of(&Files::ours()).await
+        self.pending_sql_of(&MigrationFiles::ours()).await
     }
 
     /// As [`Store::pending_sql`], with other files.
-    pub(crate) async fn pending_sql_of(&self, files: &Files) -> Result<String, StoreError> {
+    pub(crate) async fn pending_sql_of(
+        &self,
+        files: &MigrationFiles,
+    ) -> Result<String, StoreError> {
         const BEGIN: &str = concat!("BEGIN;\n", include_str!("../sql/migrate_begin.sql"));
         let mut lease = self.lease(Role::General, "look at the schema").await?;
         let there = applied(&mut lease).await?;
@@ -367,7 +374,11 @@ fn version(there: &[AppliedRow]) -> i32 {
 }
 
 /// The files of functions that differ from what was applied. None of a newer schema.
-fn changed<'a>(files: &'a Files, version: i32, applied: &[FunctionRow]) -> Vec<&'a FunctionFile> {
+fn changed<'a>(
+    files: &'a MigrationFiles,
+    version: i32,
+    applied: &[FunctionRow],
+) -> Vec<&'a FunctionFile> {
     if version > files.version() {
         return Vec::new();
     }

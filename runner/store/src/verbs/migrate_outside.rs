@@ -16,7 +16,7 @@ use crate::connect::error::StoreError;
 use crate::connect::role::Role;
 use crate::connect::session::Lease;
 use crate::sql::sql;
-use crate::verbs::migrations::{Applied, Files, Migration};
+use crate::verbs::migrations::{Applied, Migration, MigrationFiles};
 
 /// The first line of a migration without a transaction.
 pub(crate) const MARK: &str = "-- Outside a transaction.\n";
@@ -26,7 +26,7 @@ const PATIENCE: Duration = Duration::from_secs(24 * 3600);
 
 /// One statement, and the partitioned table for whose partitions it is repeated.
 #[derive(Debug, PartialEq, Eq)]
-struct Step {
+struct OutsideStatement {
     each: Option<String>,
     sql: String,
 }
@@ -36,7 +36,7 @@ pub(crate) fn is_outside(migration: &Migration) -> bool {
 }
 
 /// Statements end with `;` at the end of a line.
-fn steps(text: &str) -> Vec<Step> {
+fn steps(text: &str) -> Vec<OutsideStatement> {
     let one = |text: &str| {
         let each = text.lines().find_map(|line| {
             let name = line.trim().strip_prefix("-- For each partition of ")?;
@@ -45,7 +45,7 @@ fn steps(text: &str) -> Vec<Step> {
         let lines = text.lines().filter(|line| !line.trim().starts_with("--"));
         let sql = lines.collect::<Vec<_>>().join("\n").trim().to_owned();
         let sql = sql.trim_end_matches(';').to_owned();
-        (!sql.is_empty()).then_some(Step { each, sql })
+        (!sql.is_empty()).then_some(OutsideStatement { each, sql })
     };
     text.split(";\n").filter_map(one).collect()
 }
@@ -93,7 +93,7 @@ impl Store {
         &self,
         version: i32,
         migration: &Migration,
-        files: &Files,
+        files: &MigrationFiles,
         done: &mut Applied,
     ) -> Result<(), StoreError> {
         let render = |text: &str| self.config().schema.render(text);

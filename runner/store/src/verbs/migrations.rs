@@ -119,15 +119,15 @@ impl FunctionFile {
 
 /// All files that a program applies.
 #[derive(Clone)]
-pub(crate) struct Files {
+pub(crate) struct MigrationFiles {
     pub(crate) numbered: Vec<Migration>,
     pub(crate) functions: Vec<FunctionFile>,
 }
 
-impl Files {
+impl MigrationFiles {
     /// Those of this program.
     pub(crate) fn ours() -> Self {
-        Files {
+        MigrationFiles {
             numbered: MIGRATIONS.to_vec(),
             functions: FUNCTIONS.to_vec(),
         }

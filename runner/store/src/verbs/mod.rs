@@ -3,7 +3,6 @@
 pub(crate) mod batch;
 pub(crate) mod beat;
 pub(crate) mod claim;
-pub(crate) mod ending;
 pub(crate) mod finish;
 pub(crate) mod finish_many;
 pub(crate) mod lanes;
@@ -13,6 +12,7 @@ pub(crate) mod migrate;
 pub(crate) mod migrate_outside;
 pub(crate) mod migrations;
 pub(crate) mod operate;
+pub(crate) mod outcome_record;
 pub(crate) mod push;
 pub(crate) mod rescue;
 pub(crate) mod roles;

@@ -11,7 +11,7 @@ use crate::connect::session::Lease;
 use crate::sql::sql;
 use crate::verbs::lanes::Lanes;
 use crate::verbs::lanes::lane::{LaneKey, Paused};
-use crate::verbs::lanes::sweep::{Place, Range, Slice};
+use crate::verbs::lanes::sweep::{LanePosition, Range, Slice};
 use pgtq_task::Name;
 
 /// Approximate duration of a slice of a sweep.
@@ -156,8 +156,8 @@ impl Store {
 
 type Columns<'a> = (Vec<&'a str>, Vec<&'a str>, Vec<i64>);
 
-fn columns(ranges: &[Range], end: impl Fn(&Range) -> &Place) -> Columns<'_> {
-    let ends: Vec<&Place> = ranges.iter().map(end).collect();
+fn columns(ranges: &[Range], end: impl Fn(&Range) -> &LanePosition) -> Columns<'_> {
+    let ends: Vec<&LanePosition> = ranges.iter().map(end).collect();
     (
         ends.iter().map(|place| place.queue.as_str()).collect(),
         ends.iter().map(|place| place.handler.as_str()).collect(),
@@ -185,7 +185,7 @@ fn slice(rows: &[Row], ranges: &[Range]) -> Slice {
 }
 
 /// Where to continue after the slice with this last row; `None` if the slice was complete.
-fn stopped(last: &Row, ranges: &[Range]) -> Option<Place> {
+fn stopped(last: &Row, ranges: &[Range]) -> Option<LanePosition> {
     let n_begun = usize::try_from(last.get::<_, i64>("n")).unwrap_or(0);
     match n_begun.checked_sub(1) {
         _ if last.get("is_full") => Some(place(last)),
@@ -195,8 +195,8 @@ fn stopped(last: &Row, ranges: &[Range]) -> Option<Place> {
     }
 }
 
-fn place(row: &Row) -> Place {
-    Place {
+fn place(row: &Row) -> LanePosition {
+    LanePosition {
         queue: row.get("queue"),
         handler: row.get("handler"),
         priority: row.get::<_, i32>("priority").into(),

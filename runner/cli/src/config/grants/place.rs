@@ -16,7 +16,7 @@ use pgtq_task::toml_key;
 pub(super) const MAX_ITEMS: usize = 1_000;
 
 /// A key of a file, for errors and for paths relative to the file.
-pub(super) struct Place<'a> {
+pub(super) struct KeyPosition<'a> {
     path: &'a Path,
     text: &'a str,
     /// The full key: `grants.mailer.http`.
@@ -27,12 +27,16 @@ pub(super) struct Place<'a> {
 }
 
 /// The entries of a table, each with its place.
-type Entries<'a, 'v> = Vec<(Place<'a>, &'v Spanned<DeValue<'v>>)>;
+type Entries<'a, 'v> = Vec<(KeyPosition<'a>, &'v Spanned<DeValue<'v>>)>;
 
-impl<'a> Place<'a> {
+impl<'a> KeyPosition<'a> {
     /// A top-level key.
-    pub(super) fn top(path: &'a Path, text: &'a str, key: &Spanned<DeString<'_>>) -> Place<'a> {
-        Place {
+    pub(super) fn top(
+        path: &'a Path,
+        text: &'a str,
+        key: &Spanned<DeString<'_>>,
+    ) -> KeyPosition<'a> {
+        KeyPosition {
             path,
             text,
             key: key.get_ref().to_string(),
@@ -41,8 +45,8 @@ impl<'a> Place<'a> {
         }
     }
 
-    fn below(&self, key: &Spanned<DeString<'_>>) -> Place<'a> {
-        Place {
+    fn below(&self, key: &Spanned<DeString<'_>>) -> KeyPosition<'a> {
+        KeyPosition {
             key: format!("{}.{}", self.key, toml_key(key.get_ref())),
             last: key.get_ref().to_string(),
             offset: key.span().start,
@@ -145,7 +149,7 @@ impl<'a> Place<'a> {
         }
         let mut list = Vec::with_capacity(items.len());
         for item in items {
-            let at = Place {
+            let at = KeyPosition {
                 key: self.key.clone(),
                 last: self.last.clone(),
                 // Items of a list can be on different lines.

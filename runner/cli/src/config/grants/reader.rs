@@ -9,7 +9,7 @@ use toml::Spanned;
 use toml::de::DeValue;
 
 use super::entries::{Grants, PluginGrant, SecretEntry, SecretSource};
-use super::place::{MAX_ITEMS, Place};
+use super::place::{KeyPosition, MAX_ITEMS};
 use crate::config::error::ConfigError;
 use crate::config::toml_file::parse;
 use crate::config::values;
@@ -39,7 +39,7 @@ pub(super) fn read(path: &Path, text: &str) -> Result<Grants, ConfigError> {
     let table = parse(path, text)?;
     let mut grants = Grants::default();
     for (key, value) in table.get_ref() {
-        let at = Place::top(path, text, key);
+        let at = KeyPosition::top(path, text, key);
         match key.get_ref().as_ref() {
             "grants" => {
                 for (at, value) in at.table(value, "write [grants.PLUGIN]", MAX_SECTIONS)? {
@@ -67,7 +67,7 @@ pub(super) fn read(path: &Path, text: &str) -> Result<Grants, ConfigError> {
     Ok(grants)
 }
 
-fn grant(at: &Place<'_>, value: &Spanned<DeValue<'_>>) -> Result<PluginGrant, ConfigError> {
+fn grant(at: &KeyPosition<'_>, value: &Spanned<DeValue<'_>>) -> Result<PluginGrant, ConfigError> {
     let mut grant = Grant::default();
     let mut sql_password = None;
     for (at, value) in at.table(value, "write [grants.PLUGIN]", MAX_ITEMS)? {
@@ -106,7 +106,7 @@ fn grant(at: &Place<'_>, value: &Spanned<DeValue<'_>>) -> Result<PluginGrant, Co
 }
 
 fn sql(
-    at: &Place<'_>,
+    at: &KeyPosition<'_>,
     value: &Spanned<DeValue<'_>>,
 ) -> Result<(SqlGrant, Option<String>), ConfigError> {
     let mut sql = SqlGrant {
@@ -149,7 +149,7 @@ fn sql(
     }
 }
 
-fn limits(at: &Place<'_>, value: &Spanned<DeValue<'_>>) -> Result<LimitRequest, ConfigError> {
+fn limits(at: &KeyPosition<'_>, value: &Spanned<DeValue<'_>>) -> Result<LimitRequest, ConfigError> {
     let example = "write { memory = \"512MiB\", timeout = \"5m\", fuel = \"100G\" }";
     let mut limits = LimitRequest::default();
     for (at, value) in at.table(value, example, MAX_ITEMS)? {
@@ -172,7 +172,7 @@ fn limits(at: &Place<'_>, value: &Spanned<DeValue<'_>>) -> Result<LimitRequest, 
     Ok(limits)
 }
 
-fn role(at: &Place<'_>, text: &str) -> Result<String, ConfigError> {
+fn role(at: &KeyPosition<'_>, text: &str) -> Result<String, ConfigError> {
     match text {
         "ROLE" => Err(at.wrong(
             "replace ROLE with the name of the Postgres role that runs the plugin's statements",
@@ -190,7 +190,7 @@ fn role(at: &Place<'_>, text: &str) -> Result<String, ConfigError> {
     }
 }
 
-fn connections(at: &Place<'_>, value: &Spanned<DeValue<'_>>) -> Result<u32, ConfigError> {
+fn connections(at: &KeyPosition<'_>, value: &Spanned<DeValue<'_>>) -> Result<u32, ConfigError> {
     let number = match value.get_ref() {
         DeValue::Integer(number) if number.radix() == 10 => number.as_str().parse::<u64>().ok(),
         _ => None,
@@ -201,7 +201,10 @@ fn connections(at: &Place<'_>, value: &Spanned<DeValue<'_>>) -> Result<u32, Conf
     }
 }
 
-fn secret_grant(at: &Place<'_>, value: &Spanned<DeValue<'_>>) -> Result<SecretGrant, ConfigError> {
+fn secret_grant(
+    at: &KeyPosition<'_>,
+    value: &Spanned<DeValue<'_>>,
+) -> Result<SecretGrant, ConfigError> {
     let example = "write { hosts = [\"api.example.com\"] } or { read = true }";
     let mut grant = SecretGrant::default();
     for (at, value) in at.table(value, example, MAX_ITEMS)? {
@@ -230,7 +233,7 @@ impl std::str::FromStr for Host {
 }
 
 /// The path of a directory in the sandbox.
-fn guest_dir(at: &Place<'_>) -> Result<String, ConfigError> {
+fn guest_dir(at: &KeyPosition<'_>) -> Result<String, ConfigError> {
     let name = at.last().trim_end_matches('/');
     match is_guest_directory(name) {
         true => Ok(name.to_owned()),
@@ -240,7 +243,7 @@ fn guest_dir(at: &Place<'_>) -> Result<String, ConfigError> {
     }
 }
 
-fn files(at: &Place<'_>, value: &Spanned<DeValue<'_>>) -> Result<FileGrant, ConfigError> {
+fn files(at: &KeyPosition<'_>, value: &Spanned<DeValue<'_>>) -> Result<FileGrant, ConfigError> {
     let example = "write \"DIRECTORY\" or { dir = \"DIRECTORY\", write = true }";
     let mut dir = String::new();
     let mut write = false;
@@ -267,14 +270,14 @@ fn files(at: &Place<'_>, value: &Spanned<DeValue<'_>>) -> Result<FileGrant, Conf
     }
 }
 
-fn secret_name(at: &Place<'_>) -> Result<String, ConfigError> {
+fn secret_name(at: &KeyPosition<'_>) -> Result<String, ConfigError> {
     match Name::new(at.last()) {
         Ok(name) => Ok(name.to_string()),
         Err(error) => Err(at.wrong(error.to_string())),
     }
 }
 
-fn secret(at: &Place<'_>, value: &Spanned<DeValue<'_>>) -> Result<SecretEntry, ConfigError> {
+fn secret(at: &KeyPosition<'_>, value: &Spanned<DeValue<'_>>) -> Result<SecretEntry, ConfigError> {
     let example = "write env = \"VARIABLE\" or file = \"PATH\"";
     let mut sources = Vec::new();
     for (at, value) in at.table(value, example, MAX_ITEMS)? {

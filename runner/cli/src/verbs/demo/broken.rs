@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::guide::Guide;
-use super::stage::Stage;
+use super::stage::DemoEnvironment;
 use crate::error::Problem;
 use crate::machine;
 use pgtq_engine::plugin::PluginState;
@@ -23,7 +23,7 @@ pub(crate) struct Broken {
 }
 
 /// Overwrites `hello` with its first half and waits until the runner rejects it.
-pub(crate) async fn run(guide: Guide<'_>, stage: &Stage) -> Result<Broken, Problem> {
+pub(crate) async fn run(guide: Guide<'_>, stage: &DemoEnvironment) -> Result<Broken, Problem> {
     let file = "hello.wasm";
     guide
         .begin("bad deploy: hello.wasm is overwritten with the first half of the file")
@@ -52,7 +52,7 @@ pub(crate) async fn run(guide: Guide<'_>, stage: &Stage) -> Result<Broken, Probl
 }
 
 /// Waits until the file is rejected and returns the reason.
-async fn refused(stage: &Stage, file: &str) -> String {
+async fn refused(stage: &DemoEnvironment, file: &str) -> String {
     let mut changes = stage.runner.registry.watch();
     loop {
         let snapshot = stage.runner.registry.snapshot();

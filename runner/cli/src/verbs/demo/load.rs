@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Map, Value, json};
 
 use super::guide::Guide;
-use super::stage::Stage;
+use super::stage::DemoEnvironment;
 use crate::error::Problem;
 use crate::{progress, sources, text};
 use pgtq_task::{MAX_ARGS_BYTES, Name, NewTask, TaskId};
@@ -40,7 +40,11 @@ pub(crate) struct Latency {
 }
 
 /// Pushes all tasks in one transaction and waits until they have finished.
-pub(crate) async fn run(guide: Guide<'_>, stage: &Stage, n_sums: u32) -> Result<Load, Problem> {
+pub(crate) async fn run(
+    guide: Guide<'_>,
+    stage: &DemoEnvironment,
+    n_sums: u32,
+) -> Result<Load, Problem> {
     let mut tasks = Vec::new();
     let mut shown = Vec::new();
     let mut kinds = Vec::new();
@@ -100,7 +104,7 @@ pub(crate) async fn run(guide: Guide<'_>, stage: &Stage, n_sums: u32) -> Result<
 }
 
 /// Measures single tasks on the idle runner.
-pub(crate) async fn latency(guide: Guide<'_>, stage: &Stage) -> Result<Latency, Problem> {
+pub(crate) async fn latency(guide: Guide<'_>, stage: &DemoEnvironment) -> Result<Latency, Problem> {
     let name = Name::new("add_numbers")?;
     let mut starts = Vec::with_capacity(SAMPLES);
     let mut results = Vec::with_capacity(SAMPLES);
@@ -146,7 +150,11 @@ pub(crate) async fn latency(guide: Guide<'_>, stage: &Stage) -> Result<Latency, 
 }
 
 /// Prints one result of each kind.
-pub(crate) async fn results(guide: Guide<'_>, stage: &Stage, load: &Load) -> Result<(), Problem> {
+pub(crate) async fn results(
+    guide: Guide<'_>,
+    stage: &DemoEnvironment,
+    load: &Load,
+) -> Result<(), Problem> {
     for (label, id) in &load.shown {
         let Some(detail) = stage.store.task(*id).await? else {
             continue;
@@ -183,14 +191,14 @@ fn sums(n: u32) -> Result<Vec<(String, NewTask)>, Problem> {
     Ok((1..=n).map(|i| (format!("{i} + {i}"), task(i))).collect())
 }
 
-fn documents(stage: &Stage) -> Vec<(String, NewTask)> {
+fn documents(stage: &DemoEnvironment) -> Vec<(String, NewTask)> {
     let root = stage.sources.parent().unwrap_or(Path::new("."));
     files(stage, "markdown.wasm", root, &["md"], |bytes| {
         String::from_utf8(bytes).ok()
     })
 }
 
-fn images(stage: &Stage) -> Vec<(String, NewTask)> {
+fn images(stage: &DemoEnvironment) -> Vec<(String, NewTask)> {
     let samples = stage.sources.join("images/samples");
     files(stage, "images.wasm", &samples, &["png", "jpg"], |bytes| {
         Some(base64(&bytes))
@@ -200,7 +208,7 @@ fn images(stage: &Stage) -> Vec<(String, NewTask)> {
 /// One task for each file with one of these extensions. Its first handler gets the content
 /// as first parameter.
 fn files(
-    stage: &Stage,
+    stage: &DemoEnvironment,
     plugin: &str,
     root: &Path,
     endings: &[&str],

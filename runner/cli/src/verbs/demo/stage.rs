@@ -13,13 +13,13 @@ use crate::runner::{Runner, Until};
 use crate::verbs::dev::{joined, say, start_postgres};
 use crate::{database, machine, progress, text};
 use pgtq_engine::plugin::PluginState;
-use pgtq_setup::postgres::{Options, PrivatePostgres};
-use pgtq_setup::toolchain::{BuildOptions, Built, Output, Toolchain, build_plugin};
+use pgtq_setup::postgres::{PrivatePostgres, ServerOptions};
+use pgtq_setup::toolchain::{BuildOptions, Built, CompilerOutput, Toolchain, build_plugin};
 use pgtq_store::Store;
 use pgtq_task::{HandlerInfo, NewTask, State, TaskId};
 
 /// The fields are dropped in order: the runner before its database.
-pub(crate) struct Stage {
+pub(crate) struct DemoEnvironment {
     pub(crate) runner: Runner,
     pub(crate) store: Store,
     /// The plugin directory.
@@ -34,9 +34,9 @@ pub(crate) struct Stage {
     _directory: TempDir,
 }
 
-impl Stage {
+impl DemoEnvironment {
     /// Sets up the environment and prints each step.
-    pub(crate) async fn set(guide: Guide<'_>) -> Result<Stage, Problem> {
+    pub(crate) async fn set(guide: Guide<'_>) -> Result<DemoEnvironment, Problem> {
         let context = guide.context;
         let mut config = context.config(Vec::new())?;
         let sources = sources(&context.here)?;
@@ -46,7 +46,7 @@ impl Stage {
         let named = context.global.database_url.is_some();
         let server = match named {
             true => None,
-            false => Some(start_postgres(context, Options::ephemeral()).await?),
+            false => Some(start_postgres(context, ServerOptions::ephemeral()).await?),
         };
         let (url, database) = match &server {
             Some(server) => {
@@ -89,7 +89,7 @@ impl Stage {
         config.run.listen = None;
         config.run.name = "demo".to_owned();
         let runner = start(guide, &config, &store).await?;
-        Ok(Stage {
+        Ok(DemoEnvironment {
             runner,
             store,
             plugins,
@@ -186,13 +186,13 @@ async fn build(
             package: Some("hello".to_owned()),
             env: vec![("HELLO_VERSION".to_owned(), "2".to_owned())],
             out_dir: Some(later),
-            output: Output::Keep,
+            output: CompilerOutput::Keep,
             ..BuildOptions::default()
         };
         let second = build_plugin(&toolchain, &dir, &second)?;
         let first = BuildOptions {
             out_dir: Some(all),
-            output: Output::Keep,
+            output: CompilerOutput::Keep,
             ..BuildOptions::default()
         };
         let first = build_plugin(&toolchain, &dir, &first)?;

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use super::guide::Guide;
-use super::stage::Stage;
+use super::stage::DemoEnvironment;
 use crate::error::Problem;
 use crate::{machine, text};
 use pgtq_engine::plugin;
@@ -34,7 +34,7 @@ pub(crate) struct Swap {
 }
 
 /// Replaces the plugin while tasks are pushed, then counts the results.
-pub(crate) async fn run(guide: Guide<'_>, stage: &Stage) -> Result<Swap, Problem> {
+pub(crate) async fn run(guide: Guide<'_>, stage: &DemoEnvironment) -> Result<Swap, Problem> {
     guide
         .begin("hot swap: `hello` is replaced while its tasks are queued, without a restart")
         .await?;
@@ -119,7 +119,7 @@ fn waiting(pushed: u64, ended: u64) -> u64 {
     pushed.saturating_sub(ended)
 }
 
-fn serves(stage: &Stage, digest: Digest) -> bool {
+fn serves(stage: &DemoEnvironment, digest: Digest) -> bool {
     let snapshot = stage.runner.registry.snapshot();
     snapshot
         .plugins
@@ -127,7 +127,7 @@ fn serves(stage: &Stage, digest: Digest) -> bool {
         .any(|plugin| plugin.serving == Some(digest))
 }
 
-async fn push(stage: &Stage, greet: &Name, n: u64) -> Result<u64, Problem> {
+async fn push(stage: &DemoEnvironment, greet: &Name, n: u64) -> Result<u64, Problem> {
     let tasks: Vec<NewTask> = (0..n)
         .map(|i| NewTask::new(greet.clone(), format!("{{\"name\":\"number {i}\"}}")))
         .collect();
@@ -136,7 +136,7 @@ async fn push(stage: &Stage, greet: &Name, n: u64) -> Result<u64, Problem> {
 }
 
 /// Counts results by the version in them.
-async fn versions(stage: &Stage, all: Filter) -> Result<BTreeMap<String, u64>, Problem> {
+async fn versions(stage: &DemoEnvironment, all: Filter) -> Result<BTreeMap<String, u64>, Problem> {
     let mut counts = BTreeMap::new();
     let mut page = Filter {
         states: vec![State::Complete],

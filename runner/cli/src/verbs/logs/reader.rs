@@ -21,14 +21,14 @@ pub(super) enum Item {
 
 /// Records which lines were read.
 #[derive(Debug, Default)]
-pub(super) struct Reader {
+pub(super) struct LogReader {
     /// The number of the last line read of each attempt.
     read: BTreeMap<Key, u64>,
     /// Attempts whose lost runner was reported.
     reported: HashSet<Key>,
 }
 
-impl Reader {
+impl LogReader {
     /// The claim and number of the last line read of a task.
     pub(super) fn newest(&self, task: TaskId) -> (ClaimId, u64) {
         let of_task = (task, ClaimId(0))..=(task, ClaimId(i64::MAX));

@@ -25,12 +25,12 @@ impl TrackerFixture {
     }
 
     /// A scan at `ms` that saw these files with these stamps.
-    fn scan(&mut self, ms: u64, files: &[(&str, i64)]) -> Vec<Change> {
+    fn scan(&mut self, ms: u64, files: &[(&str, i64)]) -> Vec<FileChange> {
         self.scan_in(1, ms, files)
     }
 
     /// The same in the directory with this inode.
-    fn scan_in(&mut self, inode: u64, ms: u64, files: &[(&str, i64)]) -> Vec<Change> {
+    fn scan_in(&mut self, inode: u64, ms: u64, files: &[(&str, i64)]) -> Vec<FileChange> {
         let file = |(name, n): &(&str, i64)| (name.to_string(), Seen::File(Stamp::nth(*n)));
         let listing = DirectoryListing {
             files: files.iter().map(file).collect(),
@@ -55,7 +55,10 @@ impl TrackerFixture {
 #[test]
 fn a_file_is_ready_once_after_it_settled() {
     let mut story = TrackerFixture::new();
-    assert_eq!(story.scan(0, &[("a", 1)]), [Change::Discovered("a".into())]);
+    assert_eq!(
+        story.scan(0, &[("a", 1)]),
+        [FileChange::Discovered("a".into())]
+    );
     assert_eq!(story.ready(199), [""; 0]);
     assert_eq!(story.tracker.next(&story.options), Some(story.at(200)));
     story.scan(200, &[("a", 1)]);
@@ -69,7 +72,10 @@ fn a_file_is_ready_once_after_it_settled() {
 fn a_change_starts_the_settling_again() {
     let mut story = TrackerFixture::new();
     story.scan(0, &[("a", 1)]);
-    assert_eq!(story.scan(150, &[("a", 2)]), [Change::Changed("a".into())]);
+    assert_eq!(
+        story.scan(150, &[("a", 2)]),
+        [FileChange::Changed("a".into())]
+    );
     assert_eq!(story.ready(349), [""; 0]);
     assert_eq!(story.ready(350), ["a"]);
 }
@@ -126,7 +132,7 @@ fn a_file_that_stays_away_is_gone_once() {
     assert_eq!(story.gone(1_301), [""; 0]);
     assert_eq!(
         story.scan(1_400, &[("a", 1)]),
-        [Change::Discovered("a".into())]
+        [FileChange::Discovered("a".into())]
     );
 }
 

@@ -6,7 +6,11 @@ fn logs(lines: u32, bytes: u64) -> Logs {
         log_bytes: bytes,
         ..Limits::default()
     };
-    Logs::new(&limits, Instant::now(), &Account::new(limits.host_bytes))
+    Logs::new(
+        &limits,
+        Instant::now(),
+        &MemoryAccount::new(limits.host_bytes),
+    )
 }
 
 /// Writes the numbers from 1 to `last`, one per line.

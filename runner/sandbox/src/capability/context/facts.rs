@@ -6,7 +6,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use crate::attempt::state::State;
+use crate::attempt::state::StoreData;
 use crate::bindings::Level;
 use crate::text::clean;
 use pgtq_task::{Attempt, LogLevel, Progress};
@@ -14,44 +14,44 @@ use pgtq_task::{Attempt, LogLevel, Progress};
 /// Maximum bytes of a progress message that are kept.
 const PROGRESS_BYTES: usize = 200;
 
-fn fact<T: Default>(state: &State, fact: impl FnOnce(&Attempt) -> T) -> T {
+fn fact<T: Default>(state: &StoreData, fact: impl FnOnce(&Attempt) -> T) -> T {
     state.attempt.as_ref().map(fact).unwrap_or_default()
 }
 
-pub(crate) fn task_id(state: &State) -> u64 {
+pub(crate) fn task_id(state: &StoreData) -> u64 {
     fact(state, |a| a.task.id.0.unsigned_abs())
 }
 
-pub(crate) fn attempt(state: &State) -> u32 {
+pub(crate) fn attempt(state: &StoreData) -> u32 {
     fact(state, Attempt::number)
 }
 
-pub(crate) fn queue(state: &State) -> String {
+pub(crate) fn queue(state: &StoreData) -> String {
     fact(state, |a| a.task.queue.to_string())
 }
 
-pub(crate) fn idempotency_key(state: &State) -> String {
+pub(crate) fn idempotency_key(state: &StoreData) -> String {
     fact(state, Attempt::idempotency_key)
 }
 
-pub(crate) fn pushed_at_ms(state: &State) -> u64 {
+pub(crate) fn pushed_at_ms(state: &StoreData) -> u64 {
     fact(state, |a| millis(a.task.pushed_at))
 }
 
-pub(crate) fn due_at_ms(state: &State) -> u64 {
+pub(crate) fn due_at_ms(state: &StoreData) -> u64 {
     fact(state, |a| millis(a.task.due_at))
 }
 
-pub(crate) fn is_cancelled(state: &State) -> bool {
+pub(crate) fn is_cancelled(state: &StoreData) -> bool {
     fact(state, |a| a.signal.poll_cancelled())
 }
 
-pub(crate) fn remaining_ms(state: &State) -> u64 {
+pub(crate) fn remaining_ms(state: &StoreData) -> u64 {
     whole_millis(state.limits.timeout.saturating_sub(state.started.elapsed()))
 }
 
 pub(crate) fn log(
-    state: &State,
+    state: &StoreData,
     level: Level,
     message: &str,
     fields: &str,
@@ -65,11 +65,11 @@ pub(crate) fn log(
     Ok(state.logs.lock().write(level, message, fields)?)
 }
 
-pub(crate) fn panicked(state: &State, message: &str) {
+pub(crate) fn panicked(state: &StoreData, message: &str) {
     state.logs.lock().panicked(message);
 }
 
-pub(crate) fn progress(state: &State, fraction: f64, message: &str) {
+pub(crate) fn progress(state: &StoreData, fraction: f64, message: &str) {
     if let Some(attempt) = &state.attempt {
         let fraction = if fraction.is_nan() { 0.0 } else { fraction };
         let message = state.logs.lock().hidden(message).into_owned();

@@ -10,7 +10,7 @@ pub(crate) mod facts;
 use wasmtime::component::{Linker, LinkerInstance};
 
 use crate::attempt::host_call::{Caller, charge};
-use crate::attempt::state::State;
+use crate::attempt::state::StoreData;
 use crate::bindings::Level;
 use crate::capability::registration::{Capability, no_services};
 
@@ -26,7 +26,7 @@ pub(super) const CAPABILITY: Capability = Capability {
     add_services: no_services,
 };
 
-fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
+fn link(linker: &mut Linker<StoreData>) -> wasmtime::Result<()> {
     link_context(&mut linker.instance("pgtq:plugin/context@1.0.0")?)?;
     link_log(&mut linker.instance("pgtq:plugin/log@1.0.0")?)?;
     link_progress(&mut linker.instance("pgtq:plugin/progress@1.0.0")?)
@@ -52,7 +52,7 @@ macro_rules! fact {
     };
 }
 
-fn link_context(linker: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()> {
+fn link_context(linker: &mut LinkerInstance<'_, StoreData>) -> wasmtime::Result<()> {
     fact!(linker, "task-id", facts::task_id);
     fact!(linker, "attempt", facts::attempt);
     fact!(linker, "queue", facts::queue);
@@ -67,7 +67,7 @@ fn link_context(linker: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()> 
     Ok(())
 }
 
-fn link_log(linker: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()> {
+fn link_log(linker: &mut LinkerInstance<'_, StoreData>) -> wasmtime::Result<()> {
     import!(
         linker,
         "write",
@@ -81,7 +81,7 @@ fn link_log(linker: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()> {
     Ok(())
 }
 
-fn link_progress(linker: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()> {
+fn link_progress(linker: &mut LinkerInstance<'_, StoreData>) -> wasmtime::Result<()> {
     import!(
         linker,
         "report",

@@ -5,9 +5,9 @@ use std::sync::{Arc, LazyLock};
 
 use wasmtime_wasi::filesystem::Dir;
 
-use crate::attempt::state::{Context, State};
+use crate::attempt::state::{CapabilityContext, StoreData};
 use crate::fair::FairSemaphore;
-use crate::wasi::handles::{Handles, Process, Ticket};
+use crate::wasi::handles::{HandlePermit, Handles, Process};
 use crate::wasi::meter::Meter;
 
 /// Files that one attempt may have open at a time.
@@ -22,23 +22,23 @@ static PROCESS_LISTINGS: Process = LazyLock::new(|| FairSemaphore::new(64));
 pub(crate) const ENTRY_BYTES: u64 = 4_096;
 
 /// The file state of one attempt.
-pub(crate) struct Files {
+pub(crate) struct AttemptFiles {
     /// Opened when the guest first asks for them.
     pub(crate) directories: Option<Vec<(Dir, String)>>,
     pub(super) written: Arc<Meter>,
     pub(super) files: Handles,
     pub(super) listings: Handles,
     /// By the handle's number. Handles without an entry are granted directories.
-    pub(super) tickets: HashMap<u32, Arc<Ticket>>,
+    pub(super) tickets: HashMap<u32, Arc<HandlePermit>>,
     /// The guest's name of the granted directory of a handle, by the handle's number.
     pub(crate) roots: HashMap<u32, Arc<str>>,
     /// Whether the log already says that too many are open.
     pub(super) logged: bool,
 }
 
-impl Context for Files {
-    fn new(state: &State) -> Self {
-        Files {
+impl CapabilityContext for AttemptFiles {
+    fn new(state: &StoreData) -> Self {
+        AttemptFiles {
             directories: None,
             written: Meter::new(
                 state.limits.file_bytes,

@@ -14,23 +14,23 @@ use wasmtime_wasi::{FsPerms, OpenMode};
 
 use crate::attempt::access::Access;
 use crate::attempt::denied::Denied;
-use crate::attempt::state::State;
-use crate::capability::files::context::Files;
+use crate::attempt::state::StoreData;
+use crate::capability::files::context::AttemptFiles;
 use pgtq_task::{FileGrant, LogLevel};
 
 /// The granted directories under the guest's names. Opened when the guest first asks; one
 /// that is not granted, or cannot be opened, is missing, and the attempt's log says why.
 pub(crate) async fn directories(
-    state: &mut State,
+    state: &mut StoreData,
 ) -> wasmtime::Result<Vec<(Resource<Descriptor>, String)>> {
     if state.access().is_none() {
         return Ok(Vec::new());
     }
-    if state.context::<Files>().directories.is_none() {
+    if state.context::<AttemptFiles>().directories.is_none() {
         let opened = open(state).await;
-        state.context::<Files>().directories = Some(opened);
+        state.context::<AttemptFiles>().directories = Some(opened);
     }
-    let (files, table) = state.context_and_table::<Files>();
+    let (files, table) = state.context_and_table::<AttemptFiles>();
     let mut directories = Vec::new();
     for (dir, name) in files.directories.iter().flatten() {
         let descriptor = table.push(Descriptor::Dir(dir.clone()))?;
@@ -42,7 +42,7 @@ pub(crate) async fn directories(
     Ok(directories)
 }
 
-async fn open(state: &mut State) -> Vec<(Dir, String)> {
+async fn open(state: &mut StoreData) -> Vec<(Dir, String)> {
     let (granted, refused) = match state.access() {
         Some(access) => sort(access),
         None => return Vec::new(),

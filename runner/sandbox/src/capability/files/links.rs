@@ -12,20 +12,20 @@ use wasmtime_wasi::p2::bindings::filesystem::types::{
 };
 use wasmtime_wasi::p2::{FsError, FsResult};
 
-use crate::attempt::state::State;
+use crate::attempt::state::StoreData;
 use crate::capability::files::budget::take;
 use crate::capability::files::context::ENTRY_BYTES;
 use crate::wasi::replace::replace;
 
 type Fd = Resource<Descriptor>;
 
-pub(crate) fn link(types: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()> {
+pub(crate) fn link(types: &mut LinkerInstance<'_, StoreData>) -> wasmtime::Result<()> {
     replace!(
         types,
         "[method]descriptor.link-at",
         |state, (fd: Fd, flags: PathFlags, old: String, to: Fd, new: String)| async {
             take(state, ENTRY_BYTES)?;
-            let old = Place::of(state, &fd, old).await?;
+            let old = EntryName::of(state, &fd, old).await?;
             let done = match old.check(state, PathFlags::empty()).await {
                 Ok(()) => {
                     let (from, name) = old.get();
@@ -41,7 +41,7 @@ pub(crate) fn link(types: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()
         types,
         "[method]descriptor.rename-at",
         |state, (fd: Fd, old: String, to: Fd, new: String)| async {
-            let old = Place::of(state, &fd, old).await?;
+            let old = EntryName::of(state, &fd, old).await?;
             let done = match old.check(state, PathFlags::empty()).await {
                 Ok(()) => {
                     let (from, name) = old.get();
@@ -57,7 +57,7 @@ pub(crate) fn link(types: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()
         types,
         "[method]descriptor.set-times-at",
         |state, (fd: Fd, flags: PathFlags, path: String, read: NewTimestamp, written: NewTimestamp)| async {
-            let at = Place::of(state, &fd, path).await?;
+            let at = EntryName::of(state, &fd, path).await?;
             let done = match at.check(state, flags).await {
                 Ok(()) => {
                     let (dir, name) = at.get();
@@ -79,18 +79,18 @@ pub(crate) fn link(types: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()
 
 /// A name in an open directory: the checked entry is the one that the call finds,
 /// whichever directories are renamed in between.
-struct Place {
+struct EntryName {
     fd: u32,
     /// Whether the directory was opened for this.
     opened: bool,
     name: String,
 }
 
-impl Place {
-    async fn of(state: &mut State, fd: &Fd, path: String) -> FsResult<Place> {
+impl EntryName {
+    async fn of(state: &mut StoreData, fd: &Fd, path: String) -> FsResult<EntryName> {
         let trimmed = path.trim_end_matches('/');
         let Some((parent, name)) = trimmed.rsplit_once('/') else {
-            return Ok(Place {
+            return Ok(EntryName {
                 fd: fd.rep(),
                 opened: false,
                 // A trailing slash follows a link, and is for directories only.
@@ -113,7 +113,7 @@ impl Place {
                 DescriptorFlags::READ,
             )
             .await?;
-        Ok(Place {
+        Ok(EntryName {
             fd: opened.rep(),
             opened: true,
             name: name.to_owned(),
@@ -125,7 +125,7 @@ impl Place {
     }
 
     /// Rejects anything that is neither a file nor a directory.
-    async fn check(&self, state: &mut State, flags: PathFlags) -> FsResult<()> {
+    async fn check(&self, state: &mut StoreData, flags: PathFlags) -> FsResult<()> {
         let (dir, name) = self.get();
         match state.filesystem().stat_at(dir, flags, name).await?.type_ {
             DescriptorType::RegularFile | DescriptorType::Directory => Ok(()),
@@ -133,7 +133,7 @@ impl Place {
         }
     }
 
-    fn close(self, state: &mut State) -> FsResult<()> {
+    fn close(self, state: &mut StoreData) -> FsResult<()> {
         if self.opened {
             let dropped = HostDescriptor::drop(&mut state.filesystem(), Resource::new_own(self.fd));
             dropped.map_err(FsError::trap)?;

@@ -20,9 +20,9 @@ use wasmtime_wasi::p2::bindings::filesystem::types::{
 use wasmtime_wasi::p2::bindings::filesystem::{preopens, types};
 
 use crate::attempt::host_call::Caller;
-use crate::attempt::state::State;
+use crate::attempt::state::StoreData;
 use crate::capability::files::budget::{count_output, fill_hole, keep_input, take};
-use crate::capability::files::context::{ENTRY_BYTES, Files};
+use crate::capability::files::context::{AttemptFiles, ENTRY_BYTES};
 use crate::capability::files::listing::Listing;
 use crate::capability::files::open::{open_at, read_directory};
 use crate::capability::registration::{Capability, no_services};
@@ -34,9 +34,9 @@ pub(super) const CAPABILITY: Capability = Capability {
     add_services: no_services,
 };
 
-fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
-    types::add_to_linker::<_, WasiFilesystem>(linker, State::filesystem)?;
-    preopens::add_to_linker::<_, WasiFilesystem>(linker, State::filesystem)?;
+fn link(linker: &mut Linker<StoreData>) -> wasmtime::Result<()> {
+    types::add_to_linker::<_, WasiFilesystem>(linker, StoreData::filesystem)?;
+    preopens::add_to_linker::<_, WasiFilesystem>(linker, StoreData::filesystem)?;
     linker.allow_shadowing(true);
     let mut preopens = linker.instance(&format!("wasi:filesystem/preopens@{VERSION}"))?;
     preopens.func_wrap_async("get-directories", |mut store: Caller<'_>, (): ()| {
@@ -52,7 +52,7 @@ fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
 
 type Fd = Resource<Descriptor>;
 
-fn link_writing(types: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()> {
+fn link_writing(types: &mut LinkerInstance<'_, StoreData>) -> wasmtime::Result<()> {
     replace!(types, "[method]descriptor.write", |state, (fd: Fd, bytes: Vec<u8>, offset: u64)| async {
         fill_hole(state, &fd, offset).await?;
         take(state, bytes.len() as u64)?;
@@ -80,7 +80,7 @@ fn link_writing(types: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()> {
     Ok(())
 }
 
-fn link_opening(types: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()> {
+fn link_opening(types: &mut LinkerInstance<'_, StoreData>) -> wasmtime::Result<()> {
     replace!(
         types,
         "[method]descriptor.open-at",
@@ -99,7 +99,7 @@ fn link_opening(types: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()> {
         |mut store, number| {
             let state = store.data_mut();
             HostDescriptor::drop(&mut state.filesystem(), Resource::new_own(number))?;
-            let files = state.context::<Files>();
+            let files = state.context::<AttemptFiles>();
             files.tickets.remove(&number);
             files.roots.remove(&number);
             Ok(())
@@ -114,7 +114,7 @@ fn link_opening(types: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()> {
     );
     let listing = ResourceType::host::<Listing>();
     types.resource("directory-entry-stream", listing, |mut store, number| {
-        let (files, table) = store.data_mut().context_and_table::<Files>();
+        let (files, table) = store.data_mut().context_and_table::<AttemptFiles>();
         table.delete(Resource::<Listing>::new_own(number))?;
         files.tickets.remove(&number);
         Ok(())

@@ -11,9 +11,9 @@ use wasmtime_wasi::p2::bindings::filesystem::types::{
 };
 
 use crate::attempt::denied::Denied;
-use crate::attempt::state::State;
+use crate::attempt::state::StoreData;
 use crate::capability::files::budget::take;
-use crate::capability::files::context::{ENTRY_BYTES, Files, OPEN_FILES, OPEN_LISTINGS};
+use crate::capability::files::context::{AttemptFiles, ENTRY_BYTES, OPEN_FILES, OPEN_LISTINGS};
 use crate::capability::files::directories;
 use crate::capability::files::listing::Listing;
 use pgtq_task::{LogLevel, toml_key};
@@ -21,7 +21,7 @@ use pgtq_task::{LogLevel, toml_key};
 type Fd = Resource<Descriptor>;
 
 pub(super) async fn open_at(
-    state: &mut State,
+    state: &mut StoreData,
     fd: Fd,
     follow: PathFlags,
     path: String,
@@ -36,9 +36,13 @@ pub(super) async fn open_at(
         // The call itself reports the error again.
         _ => {}
     }
-    let root = state.context::<Files>().roots.get(&fd.rep()).cloned();
+    let root = state
+        .context::<AttemptFiles>()
+        .roots
+        .get(&fd.rep())
+        .cloned();
     let plugin = plugin(state);
-    let Some(ticket) = state.context::<Files>().files.take(&plugin).await else {
+    let Some(ticket) = state.context::<AttemptFiles>().files.take(&plugin).await else {
         return Err(too_many(state, "files", OPEN_FILES).into());
     };
     let writes = flags.contains(DescriptorFlags::WRITE)
@@ -56,7 +60,7 @@ pub(super) async fn open_at(
             return Err(error);
         }
     };
-    let files = state.context::<Files>();
+    let files = state.context::<AttemptFiles>();
     files.tickets.insert(opened.rep(), ticket);
     if let Some(root) = root {
         files.roots.insert(opened.rep(), root);
@@ -65,7 +69,7 @@ pub(super) async fn open_at(
 }
 
 /// The plugin's name in grants.
-fn plugin(state: &State) -> Arc<str> {
+fn plugin(state: &StoreData) -> Arc<str> {
     let access = state.access();
     // An attempt without access has no directory, and so no handle to open from.
     access.map_or_else(|| Arc::from(""), |access| Arc::clone(access.plugin()))
@@ -73,7 +77,7 @@ fn plugin(state: &State) -> Arc<str> {
 
 /// Logs what to grant, if the directory is read-only: for this directory only, whatever
 /// others are granted.
-fn report_read_only(state: &mut State, root: Option<&str>, path: &str) {
+fn report_read_only(state: &mut StoreData, root: Option<&str>, path: &str) {
     let mut files = state
         .access()
         .into_iter()
@@ -103,12 +107,12 @@ fn is_file_or_directory(kind: DescriptorType) -> bool {
     )
 }
 
-pub(super) async fn read_directory(state: &mut State, fd: Fd) -> FsResult<Resource<Listing>> {
+pub(super) async fn read_directory(state: &mut StoreData, fd: Fd) -> FsResult<Resource<Listing>> {
     let plugin = plugin(state);
-    let Some(ticket) = state.context::<Files>().listings.take(&plugin).await else {
+    let Some(ticket) = state.context::<AttemptFiles>().listings.take(&plugin).await else {
         return Err(too_many(state, "directory listings", OPEN_LISTINGS).into());
     };
-    let (files, table) = state.context_and_table::<Files>();
+    let (files, table) = state.context_and_table::<AttemptFiles>();
     let Descriptor::Dir(directory) = table.get(&fd)? else {
         return Err(ErrorCode::NotDirectory.into());
     };
@@ -119,8 +123,8 @@ pub(super) async fn read_directory(state: &mut State, fd: Fd) -> FsResult<Resour
 }
 
 /// WASI has no matching error; this one says to try again later.
-fn too_many(state: &mut State, what: &str, limit: usize) -> ErrorCode {
-    let logged = std::mem::replace(&mut state.context::<Files>().logged, true);
+fn too_many(state: &mut StoreData, what: &str, limit: usize) -> ErrorCode {
+    let logged = std::mem::replace(&mut state.context::<AttemptFiles>().logged, true);
     if !logged {
         let message = format!(
             "an attempt may have {limit} {what} open at a time, and all attempts of a plugin together not many more; close some before opening others"

@@ -11,7 +11,7 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, Sleep};
 use wasmtime_wasi_http::Error;
 
-use crate::capability::http::budget::Budget;
+use crate::capability::http::budget::HttpBudget;
 use crate::capability::http::deadline::until;
 use crate::capability::http::error::of_hyper;
 use crate::capability::http::reuse::InUse;
@@ -20,7 +20,7 @@ use crate::capability::http::reuse::InUse;
 /// has taken the previous chunk.
 pub(super) struct Arriving {
     incoming: hyper::body::Incoming,
-    budget: Arc<Budget>,
+    budget: Arc<HttpBudget>,
     /// Released when all was read. `None` from then on.
     in_use: Option<(Arc<InUse>, oneshot::Sender<()>)>,
     /// The longest time between two chunks.
@@ -32,7 +32,7 @@ pub(super) struct Arriving {
 impl Arriving {
     pub(super) fn new(
         incoming: hyper::body::Incoming,
-        budget: &Arc<Budget>,
+        budget: &Arc<HttpBudget>,
         in_use: (Arc<InUse>, oneshot::Sender<()>),
         between: Option<Duration>,
         deadline: Instant,

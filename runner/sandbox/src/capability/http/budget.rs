@@ -13,7 +13,7 @@ use crate::attempt::logs::SharedLogs;
 use pgtq_task::{Limits, LogLevel};
 
 /// The remaining budget of one attempt, for all its requests together.
-pub(super) struct Budget {
+pub(super) struct HttpBudget {
     requests: u32,
     bytes: u64,
     requests_made: AtomicU32,
@@ -30,9 +30,9 @@ pub(super) enum Direction {
     In,
 }
 
-impl Budget {
-    pub(super) fn new(limits: &Limits, logs: &SharedLogs) -> Arc<Budget> {
-        Arc::new(Budget {
+impl HttpBudget {
+    pub(super) fn new(limits: &Limits, logs: &SharedLogs) -> Arc<HttpBudget> {
+        Arc::new(HttpBudget {
             requests: limits.http_requests,
             bytes: limits.http_bytes,
             requests_made: AtomicU32::new(0),
@@ -92,12 +92,12 @@ impl Budget {
 }
 
 /// The transport of a connection.
-pub(super) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+pub(super) trait HttpTransport: AsyncRead + AsyncWrite + Send + Unpin {}
 
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> HttpTransport for T {}
 
 /// The budget that pays for a connection's bytes: none while it is idle.
-pub(super) struct BudgetSlot(Mutex<Option<Arc<Budget>>>);
+pub(super) struct BudgetSlot(Mutex<Option<Arc<HttpBudget>>>);
 
 impl BudgetSlot {
     pub(super) fn new() -> Arc<BudgetSlot> {
@@ -105,7 +105,7 @@ impl BudgetSlot {
     }
 
     /// Charges bytes to this budget from now on.
-    pub(super) fn open(&self, budget: &Arc<Budget>) {
+    pub(super) fn open(&self, budget: &Arc<HttpBudget>) {
         *self.lock() = Some(Arc::clone(budget));
     }
 
@@ -133,28 +133,28 @@ impl BudgetSlot {
         spent.map_err(|error| io::Error::other(error.to_string()))
     }
 
-    fn lock(&self) -> MutexGuard<'_, Option<Arc<Budget>>> {
+    fn lock(&self) -> MutexGuard<'_, Option<Arc<HttpBudget>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// A connection whose bytes count, heads and framing included. Inside of TLS: the
 /// overhead of encryption does not count.
-pub(super) struct Metered {
-    stream: Box<dyn Stream>,
+pub(super) struct MeteredConnection {
+    stream: Box<dyn HttpTransport>,
     slot: Arc<BudgetSlot>,
 }
 
-impl Metered {
-    pub(super) fn new(stream: Box<dyn Stream>, slot: &Arc<BudgetSlot>) -> Self {
-        Metered {
+impl MeteredConnection {
+    pub(super) fn new(stream: Box<dyn HttpTransport>, slot: &Arc<BudgetSlot>) -> Self {
+        MeteredConnection {
             stream,
             slot: Arc::clone(slot),
         }
     }
 }
 
-impl AsyncRead for Metered {
+impl AsyncRead for MeteredConnection {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -170,7 +170,7 @@ impl AsyncRead for Metered {
     }
 }
 
-impl AsyncWrite for Metered {
+impl AsyncWrite for MeteredConnection {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,

@@ -13,15 +13,15 @@ use wasmtime_wasi_http::{Error, RequestOptions};
 
 use crate::attempt::access::Access;
 use crate::attempt::logs::SharedLogs;
-use crate::capability::http::budget::Budget;
+use crate::capability::http::budget::HttpBudget;
 use crate::capability::http::connect::{Via, is_local};
 use crate::capability::http::deadline::until;
-use crate::capability::http::error::Refusal;
-use crate::capability::http::exchange::{Exchange, NotSent};
+use crate::capability::http::error::HttpFailure;
+use crate::capability::http::exchange::{HttpExchange, NotSent};
 use crate::capability::http::fake::FakeHttp;
 use crate::capability::http::message::{Body, Io, Sent};
 use crate::capability::http::request_target::RequestTarget;
-use crate::capability::http::reuse::Key;
+use crate::capability::http::reuse::ReuseKey;
 use crate::capability::http::service::HttpService;
 use crate::capability::http::{fake_exchange, placeholder};
 use crate::net::permit::{RequestPermit, permit};
@@ -40,7 +40,7 @@ const MAX_LOGGED: usize = 20;
 pub(super) struct Client {
     access: Option<Access>,
     logs: SharedLogs,
-    budget: Arc<Budget>,
+    budget: Arc<HttpBudget>,
     deadline: Instant,
     permits: Arc<Semaphore>,
     /// Denials that are in the log.
@@ -56,7 +56,7 @@ impl Client {
     ) -> Client {
         Client {
             access,
-            budget: Budget::new(limits, logs),
+            budget: HttpBudget::new(limits, logs),
             logs: SharedLogs::clone(logs),
             deadline: Instant::from_std(started + limits.timeout),
             permits: Arc::new(Semaphore::new(AT_ONCE)),
@@ -73,7 +73,7 @@ impl Client {
     }
 
     /// Logs a denial that the log does not have yet; returns the guest's error.
-    pub(super) fn report(&self, refusal: Refusal) -> Error {
+    pub(super) fn report(&self, refusal: HttpFailure) -> Error {
         let plugin = self.access.as_ref().map(|access| &**access.plugin());
         match refusal.message() {
             Some(said) if !self.should_log(said) => refusal.error(),
@@ -91,7 +91,7 @@ impl Client {
         &self,
         request: Request<Body>,
         options: RequestOptions,
-    ) -> Result<(Response<Body>, Io), Refusal> {
+    ) -> Result<(Response<Body>, Io), HttpFailure> {
         let (parts, body) = request.into_parts();
         let wanted = RequestTarget::read(&parts)?;
         let to = wanted.check(self.access.as_ref())?;
@@ -111,13 +111,13 @@ impl Client {
         let permit = self.permit(options.connect_timeout).await?;
         let what = wanted.what();
         let via = Via::of(service.proxy.as_deref(), &to)
-            .map_err(|error| Refusal::of_net(error, &what, &access.grant().networks))?;
-        let exchange = Exchange {
+            .map_err(|error| HttpFailure::of_net(error, &what, &access.grant().networks))?;
+        let exchange = HttpExchange {
             access,
             service,
             budget: &self.budget,
             deadline: self.deadline,
-            key: Key {
+            key: ReuseKey {
                 plugin: Arc::clone(access.plugin()),
                 origin: wanted.origin(),
                 named: to.named,
@@ -140,7 +140,7 @@ impl Client {
         to: &Destination,
         path: &PathAndQuery,
         (mut parts, body): (request::Parts, Body),
-    ) -> Result<(Response<Body>, Io), Refusal> {
+    ) -> Result<(Response<Body>, Io), HttpFailure> {
         let literal = to.literal().ok().flatten();
         let local = to.host == "localhost" || literal.is_some_and(is_local);
         let is_safe = wanted.secure || local;
@@ -156,11 +156,11 @@ impl Client {
     /// Sends a request over a kept or a new connection.
     async fn exchanged(
         &self,
-        exchange: &Exchange<'_>,
+        exchange: &HttpExchange<'_>,
         mut parts: request::Parts,
         body: Body,
         path: PathAndQuery,
-    ) -> Result<(Response<Body>, Io), Refusal> {
+    ) -> Result<(Response<Body>, Io), HttpFailure> {
         let (access, wanted) = (exchange.access, exchange.wanted);
         // A secret without encryption is for this machine only: its destination is
         // resolved each time.
@@ -201,13 +201,13 @@ impl Client {
     }
 
     /// Waits for one of the attempt's own requests to end, if there are many.
-    async fn permit(&self, patience: Option<Duration>) -> Result<RequestPermit, Refusal> {
+    async fn permit(&self, patience: Option<Duration>) -> Result<RequestPermit, HttpFailure> {
         let permit = permit(&self.permits, until(self.deadline, patience)).await;
         permit.map(Arc::new).ok_or_else(|| {
             let line = format!(
                 "this attempt has {AT_ONCE} HTTP requests in progress, which is its limit; read their responses to the end, or drop them, before asking for more"
             );
-            Refusal::Wrong(Error::ConnectionLimitReached, line)
+            HttpFailure::Wrong(Error::ConnectionLimitReached, line)
         })
     }
 }

@@ -18,8 +18,8 @@ use tokio::time::{Instant, timeout_at};
 use wasmtime_wasi_http::Error;
 
 use crate::attempt::access::Access;
-use crate::capability::http::budget::Stream;
-use crate::capability::http::error::{Refusal, of_tls};
+use crate::capability::http::budget::HttpTransport;
+use crate::capability::http::error::{HttpFailure, of_tls};
 use crate::capability::http::request_target::RequestTarget;
 use crate::net::dial::dial;
 use crate::net::error::NetError;
@@ -107,14 +107,14 @@ impl<'a> Route<'a> {
         access: &Access,
         wanted: &RequestTarget,
         connect_by: Instant,
-    ) -> Result<Box<dyn Stream>, Refusal> {
+    ) -> Result<Box<dyn HttpTransport>, HttpFailure> {
         let what = wanted.what();
-        let refuse = |error| Refusal::of_net(error, &what, &access.grant().networks);
+        let refuse = |error| HttpFailure::of_net(error, &what, &access.grant().networks);
         let mut stream =
             dial(&self.addresses, connect_by)
                 .await
                 .map_err(|error| match (error, self.proxy) {
-                    (NetError::Connect { source, .. }, Some(proxy)) => Refusal::Wrong(
+                    (NetError::Connect { source, .. }, Some(proxy)) => HttpFailure::Wrong(
                         Error::DestinationUnavailable,
                         format!("{what}: connect to the proxy {proxy}: {source}"),
                     ),
@@ -128,7 +128,7 @@ impl<'a> Route<'a> {
                 Ok(Ok(())) => {}
                 Ok(Err(reason)) => {
                     let line = format!("{what}: the proxy {proxy}: {reason}");
-                    return Err(Refusal::Wrong(Error::DestinationUnavailable, line));
+                    return Err(HttpFailure::Wrong(Error::DestinationUnavailable, line));
                 }
                 Err(_elapsed) => return Err(Error::ConnectionTimeout.into()),
             }
@@ -191,11 +191,11 @@ async fn secured(
     connector: &tokio_rustls::TlsConnector,
     wanted: &RequestTarget,
     connect_by: Instant,
-) -> Result<tokio_rustls::client::TlsStream<TcpStream>, Refusal> {
+) -> Result<tokio_rustls::client::TlsStream<TcpStream>, HttpFailure> {
     let name = wanted.host.trim_start_matches('[').trim_end_matches(']');
     let name = ServerName::try_from(name.to_owned()).map_err(|_| {
         let line = format!("{}: no certificate can be for this name", wanted.what());
-        Refusal::Wrong(Error::TlsCertificateError, line)
+        HttpFailure::Wrong(Error::TlsCertificateError, line)
     })?;
     match timeout_at(connect_by, connector.connect(name, stream)).await {
         Ok(Ok(stream)) => Ok(stream),

@@ -6,7 +6,7 @@ use wasmtime_wasi_http::{
     RequestOptions, WasiHttpCtx, WasiHttpCtxView, WasiHttpHooks, WasiHttpView,
 };
 
-use crate::attempt::state::{Context, State};
+use crate::attempt::state::{CapabilityContext, StoreData};
 use crate::capability::http::client::Client;
 use crate::capability::http::message::{Body, Io, Sent};
 use crate::capability::http::objects::{CHUNK_BYTES, Objects};
@@ -28,8 +28,8 @@ impl Http {
     }
 }
 
-impl Context for Http {
-    fn new(state: &State) -> Self {
+impl CapabilityContext for Http {
+    fn new(state: &StoreData) -> Self {
         let mut context = WasiHttpCtx::new();
         context.set_field_size_limit(FIELD_BYTES);
         let access = state.access().cloned();
@@ -44,7 +44,7 @@ impl Context for Http {
     }
 }
 
-impl WasiHttpView for State {
+impl WasiHttpView for StoreData {
     fn http(&mut self) -> WasiHttpCtxView<'_> {
         let (http, table) = self.context_and_table::<Http>();
         WasiHttpCtxView {

@@ -11,7 +11,7 @@ use crate::net::error::NetError;
 use pgtq_task::{LogLevel, Network};
 
 /// A request that ends without a response.
-pub(super) enum Refusal {
+pub(super) enum HttpFailure {
     /// Not requested or not granted.
     Denied(Denied, Error),
     /// Invalid; the line says why.
@@ -20,43 +20,45 @@ pub(super) enum Refusal {
     Failed(Error),
 }
 
-impl From<Error> for Refusal {
+impl From<Error> for HttpFailure {
     fn from(error: Error) -> Self {
-        Refusal::Failed(error)
+        HttpFailure::Failed(error)
     }
 }
 
-impl Refusal {
+impl HttpFailure {
     /// The log line, if it is to be logged.
     pub(super) fn message(&self) -> Option<&str> {
         match self {
-            Refusal::Denied(denied, _) => Some(&denied.what),
-            Refusal::Wrong(_, line) => Some(line),
-            Refusal::Failed(_) => None,
+            HttpFailure::Denied(denied, _) => Some(&denied.what),
+            HttpFailure::Wrong(_, line) => Some(line),
+            HttpFailure::Failed(_) => None,
         }
     }
 
     /// The guest's error alone.
     pub(super) fn error(self) -> Error {
         match self {
-            Refusal::Denied(_, error) | Refusal::Wrong(error, _) | Refusal::Failed(error) => error,
+            HttpFailure::Denied(_, error)
+            | HttpFailure::Wrong(error, _)
+            | HttpFailure::Failed(error) => error,
         }
     }
 
     /// Logs the line, if any; returns the guest's error.
     pub(super) fn report(self, plugin: Option<&str>, logs: &SharedLogs) -> Error {
         match self {
-            Refusal::Denied(denied, error) => {
+            HttpFailure::Denied(denied, error) => {
                 denied.report_to(plugin, logs);
                 error
             }
-            Refusal::Wrong(error, line) => {
+            HttpFailure::Wrong(error, line) => {
                 // Ignores the limit: the next line that the guest itself writes enforces
                 // it.
                 let _ = logs.lock().write(LogLevel::Warn, &line, "");
                 error
             }
-            Refusal::Failed(error) => error,
+            HttpFailure::Failed(error) => error,
         }
     }
 
@@ -71,24 +73,24 @@ impl Refusal {
                     need: None,
                     grant,
                 };
-                Refusal::Denied(denied, Error::DestinationIpProhibited)
+                HttpFailure::Denied(denied, Error::DestinationIpProhibited)
             }
             NetError::Prohibited { .. } => {
                 tracing::warn!("denied {message}");
-                Refusal::Wrong(Error::DestinationIpProhibited, format!("denied {message}"))
+                HttpFailure::Wrong(Error::DestinationIpProhibited, format!("denied {message}"))
             }
             NetError::BadHost(_) => {
-                Refusal::Wrong(Error::HttpRequestUriInvalid, format!("denied {message}"))
+                HttpFailure::Wrong(Error::HttpRequestUriInvalid, format!("denied {message}"))
             }
             NetError::NoConnection | NetError::NoLookup => {
-                Refusal::Wrong(Error::ConnectionLimitReached, message)
+                HttpFailure::Wrong(Error::ConnectionLimitReached, message)
             }
-            NetError::Lookup { reason, .. } => Refusal::Failed(Error::DnsError {
+            NetError::Lookup { reason, .. } => HttpFailure::Failed(Error::DnsError {
                 rcode: Some(reason),
                 info_code: None,
             }),
-            NetError::Timeout => Refusal::Failed(Error::ConnectionTimeout),
-            NetError::Connect { source, .. } => Refusal::Failed(match source.kind() {
+            NetError::Timeout => HttpFailure::Failed(Error::ConnectionTimeout),
+            NetError::Connect { source, .. } => HttpFailure::Failed(match source.kind() {
                 std::io::ErrorKind::ConnectionRefused => Error::ConnectionRefused,
                 std::io::ErrorKind::ConnectionReset => Error::ConnectionTerminated,
                 std::io::ErrorKind::TimedOut => Error::ConnectionTimeout,
@@ -98,7 +100,7 @@ impl Refusal {
                 _ => Error::InternalError(Some(format!("connect: {source}"))),
             }),
             NetError::Tls(reason) => {
-                Refusal::Wrong(Error::ConfigurationError, format!("{what}: {reason}"))
+                HttpFailure::Wrong(Error::ConfigurationError, format!("{what}: {reason}"))
             }
         }
     }
@@ -106,7 +108,7 @@ impl Refusal {
 
 /// A failed handshake. The line in the log is for the operator who must add a certificate
 /// authority, or detect an interception.
-pub(super) fn of_tls(error: &std::io::Error, what: &str) -> Refusal {
+pub(super) fn of_tls(error: &std::io::Error, what: &str) -> HttpFailure {
     let inner = error.get_ref().and_then(|e| e.downcast_ref());
     let code = match inner {
         Some(rustls::Error::InvalidCertificate(_)) => Error::TlsCertificateError,
@@ -116,7 +118,7 @@ pub(super) fn of_tls(error: &std::io::Error, what: &str) -> Refusal {
         },
         _ => Error::TlsProtocolError,
     };
-    Refusal::Wrong(code, format!("{what}: {error}"))
+    HttpFailure::Wrong(code, format!("{what}: {error}"))
 }
 
 /// Maps hyper's error about a response.

@@ -14,13 +14,13 @@ use wasmtime_wasi_http::{Error, RequestOptions};
 
 use crate::attempt::access::Access;
 use crate::capability::http::body::Arriving;
-use crate::capability::http::budget::{Budget, BudgetSlot, Metered};
+use crate::capability::http::budget::{BudgetSlot, HttpBudget, MeteredConnection};
 use crate::capability::http::connect::{Route, Via};
 use crate::capability::http::deadline::until;
-use crate::capability::http::error::{Refusal, of_hyper};
+use crate::capability::http::error::{HttpFailure, of_hyper};
 use crate::capability::http::message::{Body, Io};
 use crate::capability::http::request_target::RequestTarget;
-use crate::capability::http::reuse::{Connection, InUse, Key};
+use crate::capability::http::reuse::{Connection, InUse, ReuseKey};
 use crate::capability::http::service::HttpService;
 use crate::net::error::NetError;
 use crate::net::permit::RequestPermit;
@@ -34,28 +34,28 @@ const MAX_HEADERS: usize = 100;
 const BUFFER_BYTES: usize = 64 << 10;
 
 /// A request that the rules allow, without its headers and body.
-pub(super) struct Exchange<'a> {
+pub(super) struct HttpExchange<'a> {
     pub(super) access: &'a Access,
     pub(super) service: &'a HttpService,
-    pub(super) budget: &'a Arc<Budget>,
+    pub(super) budget: &'a Arc<HttpBudget>,
     /// The end of the attempt.
     pub(super) deadline: Instant,
     pub(super) wanted: &'a RequestTarget,
     pub(super) to: &'a Destination,
     pub(super) via: Via<'a>,
     /// The connections that it may use.
-    pub(super) key: Key,
+    pub(super) key: ReuseKey,
     pub(super) permit: RequestPermit,
     pub(super) options: &'a RequestOptions,
 }
 
-impl<'a> Exchange<'a> {
+impl<'a> HttpExchange<'a> {
     /// Waits until the plugin may open a connection, and resolves the destination.
-    pub(super) async fn route(&self) -> Result<Route<'a>, Refusal> {
+    pub(super) async fn route(&self) -> Result<Route<'a>, HttpFailure> {
         let route = self.find_route().await;
         route.map_err(|error| {
             let networks = &self.access.grant().networks;
-            Refusal::of_net(error, &self.wanted.what(), networks)
+            HttpFailure::of_net(error, &self.wanted.what(), networks)
         })
     }
 
@@ -76,7 +76,7 @@ impl<'a> Exchange<'a> {
     }
 
     /// Opens a connection for requests with this key.
-    pub(super) async fn connect(&self, route: Route<'_>) -> Result<Connection, Refusal> {
+    pub(super) async fn connect(&self, route: Route<'_>) -> Result<Connection, HttpFailure> {
         let net = &self.service.net;
         let stream = route
             .connect(net, self.access, self.wanted, self.connect_by())
@@ -86,7 +86,7 @@ impl<'a> Exchange<'a> {
         let (sender, connection) = http1::Builder::new()
             .max_headers(MAX_HEADERS)
             .max_buf_size(BUFFER_BYTES)
-            .handshake::<_, Body>(TokioIo::new(Metered::new(stream, &slot)))
+            .handshake::<_, Body>(TokioIo::new(MeteredConnection::new(stream, &slot)))
             .await
             .map_err(|error| of_hyper(&error))?;
         // The request or the body's reader reports its errors.

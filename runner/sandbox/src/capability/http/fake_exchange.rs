@@ -4,19 +4,19 @@ use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use wasmtime_wasi_http::Error;
 
-use crate::capability::http::budget::{Budget, Direction};
-use crate::capability::http::error::Refusal;
+use crate::capability::http::budget::{Direction, HttpBudget};
+use crate::capability::http::error::HttpFailure;
 use crate::capability::http::fake::{FakeHttp, FakeRequest};
 use crate::capability::http::message::{Body, Io};
 
 /// Passes the request to the fake. `url` is the request's, with its host as rules see it.
 pub(super) async fn answer(
     fake: &dyn FakeHttp,
-    budget: &Budget,
+    budget: &HttpBudget,
     url: String,
     parts: &http::request::Parts,
     mut body: Body,
-) -> Result<(http::Response<Body>, Io), Refusal> {
+) -> Result<(http::Response<Body>, Io), HttpFailure> {
     let mut sent = Vec::new();
     while let Some(frame) = body.frame().await {
         if let Ok(data) = frame?.into_data() {
@@ -33,7 +33,7 @@ pub(super) async fn answer(
             .collect(),
         body: sent,
     };
-    let failed = |text: String| Refusal::Failed(Error::InternalError(Some(text)));
+    let failed = |text: String| HttpFailure::Failed(Error::InternalError(Some(text)));
     let response = fake.answer(request).map_err(failed)?;
     budget.spend(response.body.len(), Direction::In)?;
     let mut builder = http::Response::builder().status(response.status);

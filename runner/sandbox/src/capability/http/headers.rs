@@ -7,25 +7,30 @@ use wasmtime_wasi_http::p2::bindings::http::types::{self, HostFields};
 use wasmtime_wasi_http::{Error, FieldMap, FieldMapError, WasiHttpView};
 
 use crate::attempt::host_call::{Caller, charge};
-use crate::attempt::state::State;
+use crate::attempt::state::StoreData;
 use crate::capability::http::context::{FIELD_BYTES, Http};
-use crate::capability::http::error::Refusal;
+use crate::capability::http::error::HttpFailure;
 use crate::capability::http::held::{hold, hold_fields};
-use crate::capability::http::objects::{Kind, OBJECT_BYTES, field_size};
+use crate::capability::http::objects::{OBJECT_BYTES, ObjectKind, field_size};
 
 /// Maximum number of headers of one object; with 72 bytes for each, fewer fit anyway.
 const MAX_FIELDS: usize = 1_000;
 
-type Answer<T> = wasmtime::Result<(Result<T, types::HeaderError>,)>;
+type HeaderResult<T> = wasmtime::Result<(Result<T, types::HeaderError>,)>;
 type Fields = Resource<FieldMap>;
 
 /// Links the functions that make headers and add to them, replacing wasmtime's.
-pub(super) fn link(types: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()> {
+pub(super) fn link(types: &mut LinkerInstance<'_, StoreData>) -> wasmtime::Result<()> {
     types.func_wrap_async("[constructor]fields", |mut store: Caller<'_>, (): ()| {
         Box::new(async move {
             charge(&mut store, 0).await?;
             let made = HostFields::new(&mut store.data_mut().http())?;
-            hold(store.data_mut(), made.rep(), Kind::Fields, OBJECT_BYTES)?;
+            hold(
+                store.data_mut(),
+                made.rep(),
+                ObjectKind::Fields,
+                OBJECT_BYTES,
+            )?;
             Ok((made,))
         })
     })?;
@@ -44,7 +49,7 @@ pub(super) fn link(types: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()
 }
 
 /// Links the functions that take values from the guest.
-fn link_adding(types: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()> {
+fn link_adding(types: &mut LinkerInstance<'_, StoreData>) -> wasmtime::Result<()> {
     types.func_wrap_async(
         "[static]fields.from-list",
         |mut store: Caller<'_>, (list,): (WasmList<(String, Vec<u8>)>,)| {
@@ -58,7 +63,7 @@ fn link_adding(types: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()> {
                 let bytes = OBJECT_BYTES + bytes.sum::<u64>();
                 let made = HostFields::from_list(&mut store.data_mut().http(), entries);
                 if let Ok(made) = &made {
-                    hold(store.data_mut(), made.rep(), Kind::Fields, bytes)?;
+                    hold(store.data_mut(), made.rep(), ObjectKind::Fields, bytes)?;
                 }
                 answer(store.data_mut(), made)
             })
@@ -74,7 +79,7 @@ fn link_adding(types: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()> {
                 };
                 let bytes = values.iter().map(|v| field_size(name.len(), v.len()));
                 let bytes = bytes.sum::<u64>();
-                hold(store.data_mut(), fields.rep(), Kind::Fields, bytes)?;
+                hold(store.data_mut(), fields.rep(), ObjectKind::Fields, bytes)?;
                 let set = HostFields::set(&mut store.data_mut().http(), fields, name, values);
                 answer(store.data_mut(), set)
             })
@@ -89,7 +94,7 @@ fn link_adding(types: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()> {
                     return too_large(store.data_mut());
                 }
                 let bytes = field_size(name.len(), value.len());
-                hold(store.data_mut(), fields.rep(), Kind::Fields, bytes)?;
+                hold(store.data_mut(), fields.rep(), ObjectKind::Fields, bytes)?;
                 let added = HostFields::append(&mut store.data_mut().http(), fields, name, value);
                 answer(store.data_mut(), added)
             })
@@ -127,19 +132,19 @@ async fn lift<T: Lift + Send + 'static>(
 }
 
 /// The guest's error for headers that are too large, and a line in its log.
-fn too_large<T>(state: &mut State) -> Answer<T> {
+fn too_large<T>(state: &mut StoreData) -> HeaderResult<T> {
     let line = format!(
         "the headers of a request exceed {} KiB, which is the limit; send large values in the body",
         FIELD_BYTES >> 10
     );
     let error = Error::HttpRequestHeaderSectionSize(None);
     let client = state.context::<Http>().client();
-    client.report(Refusal::Wrong(error, line));
+    client.report(HttpFailure::Wrong(error, line));
     // WASI has no matching error; this one says that nothing was added.
     Ok((Err(types::HeaderError::Forbidden),))
 }
 
-fn answer<T>(state: &mut State, done: Result<T, HeaderError>) -> Answer<T> {
+fn answer<T>(state: &mut StoreData, done: Result<T, HeaderError>) -> HeaderResult<T> {
     let error = match done {
         Ok(done) => return Ok((Ok(done),)),
         Err(error) => error,

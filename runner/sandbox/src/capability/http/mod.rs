@@ -39,10 +39,10 @@ use wasmtime_wasi_http::p2::types::{HostFutureIncomingResponse, HostOutgoingRequ
 use wasmtime_wasi_http::{RequestOptions, WasiHttp, WasiHttpView};
 
 use crate::attempt::host_call::{Caller, charge};
-use crate::attempt::state::State;
+use crate::attempt::state::StoreData;
 use crate::capability::http::context::Http;
 use crate::capability::http::held::hold;
-use crate::capability::http::objects::{EXCHANGE_BYTES, Kind, request_size};
+use crate::capability::http::objects::{EXCHANGE_BYTES, ObjectKind, request_size};
 use crate::capability::http::service::add_services;
 use crate::capability::registration::Capability;
 
@@ -58,9 +58,9 @@ pub(super) const CAPABILITY: Capability = Capability {
 
 /// Links `wasi:http/types` and `wasi:http/outgoing-handler`. Plugins serve no HTTP, so no
 /// `incoming-handler`.
-fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
+fn link(linker: &mut Linker<StoreData>) -> wasmtime::Result<()> {
     let options = LinkOptions::default();
-    http::types::add_to_linker::<_, WasiHttp>(linker, &(&options).into(), State::http)?;
+    http::types::add_to_linker::<_, WasiHttp>(linker, &(&options).into(), StoreData::http)?;
     // wasmtime 48.0.8 looks for a different error type than the one that bodies fail
     // with, so a guest would never learn why its answer broke off.
     linker.allow_shadowing(true);
@@ -98,7 +98,7 @@ async fn handle(
     let mut view = state.http();
     match http::outgoing_handler::Host::handle(&mut view, request, options) {
         Ok(response) => {
-            let sent = Kind::Sent(bytes);
+            let sent = ObjectKind::Sent(bytes);
             hold(state, response.rep(), sent, bytes)?;
             Ok(Ok(response))
         }

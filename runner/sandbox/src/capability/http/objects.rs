@@ -16,7 +16,7 @@ use wasmtime_wasi_http::p2::types::{
     HostFutureIncomingResponse, HostIncomingResponse, HostOutgoingRequest,
 };
 
-use crate::attempt::account::Account;
+use crate::attempt::account::MemoryAccount;
 use crate::attempt::stop::HostStop;
 
 /// Buffered bytes of a request's body in the host, times two. Small, because a guest may
@@ -36,7 +36,7 @@ pub(super) const EXCHANGE_BYTES: u64 = 64 << 10;
 
 /// Kinds of objects, and what determines their size.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Kind {
+pub(super) enum ObjectKind {
     Fields,
     Request,
     /// A request whose body was begun: it keeps the other end of it, and the trailers.
@@ -51,8 +51,8 @@ pub(super) enum Kind {
 
 /// All objects of one attempt that may exist.
 pub(super) struct Objects {
-    account: Arc<Account>,
-    known: BTreeMap<u32, Kind>,
+    account: Arc<MemoryAccount>,
+    known: BTreeMap<u32, ObjectKind>,
     charged: u64,
     /// Bytes charged since the objects were measured.
     unmeasured: u64,
@@ -63,7 +63,7 @@ pub(super) struct Objects {
 const MEASURED_EVERY: u64 = 1 << 20;
 
 impl Objects {
-    pub(super) fn new(account: &Arc<Account>) -> Objects {
+    pub(super) fn new(account: &Arc<MemoryAccount>) -> Objects {
         Objects {
             account: Arc::clone(account),
             known: BTreeMap::new(),
@@ -77,7 +77,7 @@ impl Objects {
         &mut self,
         table: &ResourceTable,
         object: u32,
-        kind: Kind,
+        kind: ObjectKind,
         bytes: u64,
     ) -> Result<(), HostStop> {
         if self.unmeasured >= MEASURED_EVERY {
@@ -91,7 +91,10 @@ impl Objects {
         self.unmeasured += bytes;
         // Changes to a request do not remove its body.
         let known = self.known.entry(object).or_insert(kind);
-        if !matches!((*known, kind), (Kind::RequestWithBody, Kind::Request)) {
+        if !matches!(
+            (*known, kind),
+            (ObjectKind::RequestWithBody, ObjectKind::Request)
+        ) {
             *known = kind;
         }
         Ok(())
@@ -100,7 +103,7 @@ impl Objects {
     /// The size of a request's body, if it was begun.
     pub(super) fn body_size(&self, request: u32) -> u64 {
         match self.known.get(&request) {
-            Some(Kind::RequestWithBody) => BODY_BYTES + TRAILER_BYTES,
+            Some(ObjectKind::RequestWithBody) => BODY_BYTES + TRAILER_BYTES,
             _ => 0,
         }
     }
@@ -119,35 +122,35 @@ impl Objects {
     }
 }
 
-impl Kind {
+impl ObjectKind {
     /// The current size of an object; `None` if it was dropped.
     fn size(self, table: &ResourceTable, object: u32) -> Option<u64> {
         match self {
-            Kind::Fields => table
+            ObjectKind::Fields => table
                 .get(&Resource::<FieldMap>::new_borrow(object))
                 .ok()
                 .map(fields_size),
-            Kind::Request => table
+            ObjectKind::Request => table
                 .get(&Resource::<HostOutgoingRequest>::new_borrow(object))
                 .ok()
                 .map(request_size),
-            Kind::RequestWithBody => {
-                let size = Kind::Request.size(table, object)?;
+            ObjectKind::RequestWithBody => {
+                let size = ObjectKind::Request.size(table, object)?;
                 Some(size + BODY_BYTES + TRAILER_BYTES)
             }
-            Kind::Incoming => table
+            ObjectKind::Incoming => table
                 .get(&Resource::<HostIncomingBody>::new_borrow(object))
                 .ok()
                 .map(|_| EXCHANGE_BYTES),
-            Kind::Body => table
+            ObjectKind::Body => table
                 .get(&Resource::<HostOutgoingBody>::new_borrow(object))
                 .ok()
                 .map(|_| BODY_BYTES),
-            Kind::Sent(bytes) => table
+            ObjectKind::Sent(bytes) => table
                 .get(&Resource::<HostFutureIncomingResponse>::new_borrow(object))
                 .ok()
                 .map(|_| bytes),
-            Kind::Response => table
+            ObjectKind::Response => table
                 .get(&Resource::<HostIncomingResponse>::new_borrow(object))
                 .ok()
                 .map(|response| OBJECT_BYTES + EXCHANGE_BYTES + fields_size(&response.headers)),

@@ -7,7 +7,7 @@ use wasmtime_wasi_http::Error;
 
 use crate::attempt::access::Access;
 use crate::attempt::denied::{Denied, list};
-use crate::capability::http::error::Refusal;
+use crate::capability::http::error::HttpFailure;
 use crate::capability::http::request_target::RequestTarget;
 use pgtq_task::{SecretGrant, toml_key};
 
@@ -27,7 +27,7 @@ pub(super) fn fill(
     wanted: &RequestTarget,
     access: Option<&Access>,
     is_safe: bool,
-) -> Result<(), Refusal> {
+) -> Result<(), HttpFailure> {
     for (_, value) in headers.iter_mut() {
         let Some(text) = value.to_str().ok().filter(|text| text.contains(START)) else {
             continue;
@@ -38,7 +38,7 @@ pub(super) fn fill(
                 "{}: a secret contains a character that headers cannot hold, for example a line break; set it again",
                 wanted.what()
             );
-            Refusal::Wrong(Error::ConfigurationError, line)
+            HttpFailure::Wrong(Error::ConfigurationError, line)
         })?;
         with_secret.set_sensitive(true);
         *value = with_secret;
@@ -51,7 +51,7 @@ fn filled(
     wanted: &RequestTarget,
     access: Option<&Access>,
     is_safe: bool,
-) -> Result<String, Refusal> {
+) -> Result<String, HttpFailure> {
     let mut filled = String::with_capacity(text.len());
     let mut rest = text;
     while let Some((before, after)) = rest.split_once(START) {
@@ -71,7 +71,7 @@ fn secret<'a>(
     wanted: &RequestTarget,
     access: Option<&'a Access>,
     is_safe: bool,
-) -> Result<&'a str, Refusal> {
+) -> Result<&'a str, HttpFailure> {
     let what = format!("the secret `{name}` in {}", wanted.what());
     let asked = access.is_some_and(|access| access.needs().secrets.iter().any(|n| n == name));
     let grant = access.and_then(|access| access.grant().secrets.get(name));
@@ -82,21 +82,21 @@ fn secret<'a>(
             need: (!asked).then(|| format!("secret = \"{name}\"")),
             grant: (!granted).then(|| line(name, grant, &wanted.host)),
         };
-        return Err(Refusal::Denied(denied, Error::HttpRequestDenied));
+        return Err(HttpFailure::Denied(denied, Error::HttpRequestDenied));
     }
     if wanted.is_echoed() {
         let line = format!("denied {what}: servers echo such a request; use another method");
-        return Err(Refusal::Wrong(Error::HttpRequestDenied, line));
+        return Err(HttpFailure::Wrong(Error::HttpRequestDenied, line));
     }
     if !is_safe {
         let line = format!("denied {what}: a secret is sent by https only, or to this machine");
-        return Err(Refusal::Wrong(Error::HttpRequestDenied, line));
+        return Err(HttpFailure::Wrong(Error::HttpRequestDenied, line));
     }
     let value = access.and_then(|access| access.book().secrets.get(name));
     let value = value.map(pgtq_task::Secret::reveal);
     value.ok_or_else(|| {
         let line = format!("{what} has no value: see [secrets.{name}] in pgtq.toml");
-        Refusal::Wrong(Error::ConfigurationError, line)
+        HttpFailure::Wrong(Error::ConfigurationError, line)
     })
 }
 

@@ -6,7 +6,7 @@ use wasmtime_wasi_http::Error;
 
 use crate::attempt::access::Access;
 use crate::attempt::denied::{Denied, list};
-use crate::capability::http::error::Refusal;
+use crate::capability::http::error::HttpFailure;
 use pgtq_task::{Destination, HttpRule, HttpTarget, TargetError, toml_text};
 
 /// Characters of a path that are shown.
@@ -18,7 +18,7 @@ pub(super) struct RequestTarget(HttpTarget);
 
 impl RequestTarget {
     /// Parses a request's target; rejects ambiguous ones.
-    pub(super) fn read(parts: &http::request::Parts) -> Result<RequestTarget, Refusal> {
+    pub(super) fn read(parts: &http::request::Parts) -> Result<RequestTarget, HttpFailure> {
         let uri = &parts.uri;
         let authority = uri.authority().map_or("", |authority| authority.as_str());
         let scheme = uri.scheme_str().unwrap_or_default();
@@ -28,7 +28,7 @@ impl RequestTarget {
                 TargetError::Method(why) => (Error::HttpRequestMethodInvalid, why),
                 TargetError::Url(why) => (Error::HttpRequestUriInvalid, why),
             };
-            Refusal::Wrong(code, format!("denied a request: {why}"))
+            HttpFailure::Wrong(code, format!("denied a request: {why}"))
         })?;
         Ok(RequestTarget(target))
     }
@@ -55,7 +55,7 @@ impl RequestTarget {
     }
 
     /// The destination, if the handler requests this request and the operator grants it.
-    pub(super) fn check(&self, access: Option<&Access>) -> Result<Destination, Refusal> {
+    pub(super) fn check(&self, access: Option<&Access>) -> Result<Destination, HttpFailure> {
         let asks =
             access.is_some_and(|access| access.needs().http.iter().any(|rule| rule.allows(self)));
         let granted: &[HttpRule] = access.map_or(&[], |access| &access.grant().http);
@@ -74,7 +74,7 @@ impl RequestTarget {
                 "denied {}: no rule with a path can allow this path; ask for it without `.` and `..`, percent-encoded dots, slashes and semicolons, or `*`",
                 self.what()
             );
-            return Err(Refusal::Wrong(Error::HttpRequestDenied, line));
+            return Err(HttpFailure::Wrong(Error::HttpRequestDenied, line));
         };
         let rules: Vec<String> = granted.iter().map(HttpRule::to_string).collect();
         let denied = Denied {
@@ -82,7 +82,7 @@ impl RequestTarget {
             need: (!asks).then(|| format!("http = {}", toml_text(&rule))),
             grant: (!grants).then(|| list("http", rules, rule)),
         };
-        Err(Refusal::Denied(denied, Error::HttpRequestDenied))
+        Err(HttpFailure::Denied(denied, Error::HttpRequestDenied))
     }
 }
 

@@ -28,7 +28,7 @@ const OF_ALL: usize = 64;
 
 /// The requests that may use a connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Key {
+pub(super) struct ReuseKey {
     pub(super) plugin: Arc<str>,
     /// `https://api.example.com`.
     pub(super) origin: String,
@@ -45,7 +45,7 @@ pub(super) struct Connection {
     /// Whose bytes pass through it.
     pub(super) slot: Arc<BudgetSlot>,
     pub(super) _permit: ConnectionPermit,
-    pub(super) key: Key,
+    pub(super) key: ReuseKey,
     /// The grants under which its addresses were checked.
     pub(super) book: Weak<GrantBook>,
 }
@@ -58,7 +58,7 @@ pub(crate) struct Idle {
 
 impl Idle {
     /// A connection that a request with this key may use.
-    pub(super) fn take(&self, key: &Key, book: &Arc<GrantBook>) -> Option<Connection> {
+    pub(super) fn take(&self, key: &ReuseKey, book: &Arc<GrantBook>) -> Option<Connection> {
         let mut closed = Vec::new();
         let mut kept = self.lock();
         // The newest is the least likely to be closed by its server.

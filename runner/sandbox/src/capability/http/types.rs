@@ -17,10 +17,10 @@ use wasmtime_wasi_http::p2::types::{
 use wasmtime_wasi_http::{FieldMap, WasiHttpView};
 
 use crate::attempt::host_call::{Caller, charge};
-use crate::attempt::state::State;
+use crate::attempt::state::StoreData;
 use crate::capability::http::held::{hold, hold_fields};
 use crate::capability::http::objects::{
-    BODY_BYTES, EXCHANGE_BYTES, Kind, OBJECT_BYTES, TRAILER_BYTES, fields_size, request_size,
+    BODY_BYTES, EXCHANGE_BYTES, OBJECT_BYTES, ObjectKind, TRAILER_BYTES, fields_size, request_size,
 };
 
 /// The longest method, in bytes; longer than any that is registered with IANA.
@@ -47,7 +47,12 @@ macro_rules! set {
                     if bytes > $most {
                         return Ok((Err(()),)) as Set;
                     }
-                    hold(store.data_mut(), request.rep(), Kind::Request, bytes as u64)?;
+                    hold(
+                        store.data_mut(),
+                        request.rep(),
+                        ObjectKind::Request,
+                        bytes as u64,
+                    )?;
                     Ok((store.data_mut().http().$set(request, $value)?,))
                 })
             },
@@ -56,7 +61,7 @@ macro_rules! set {
 }
 
 /// Links the functions for requests and responses.
-pub(super) fn link(types: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()> {
+pub(super) fn link(types: &mut LinkerInstance<'_, StoreData>) -> wasmtime::Result<()> {
     set!(
         types,
         "[method]outgoing-request.set-method",
@@ -101,7 +106,7 @@ pub(super) fn link(types: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()
     responses(types)
 }
 
-fn requests(types: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()> {
+fn requests(types: &mut LinkerInstance<'_, StoreData>) -> wasmtime::Result<()> {
     types.func_wrap_async(
         "[constructor]outgoing-request",
         |mut store: Caller<'_>, (headers,): (Resource<FieldMap>,)| {
@@ -110,7 +115,7 @@ fn requests(types: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()> {
                 let made = types::HostOutgoingRequest::new(&mut store.data_mut().http(), headers)?;
                 let request = store.data_mut().table().get(&made)?;
                 let bytes = request_size(request);
-                hold(store.data_mut(), made.rep(), Kind::Request, bytes)?;
+                hold(store.data_mut(), made.rep(), ObjectKind::Request, bytes)?;
                 Ok((made,))
             })
         },
@@ -136,9 +141,9 @@ fn requests(types: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()> {
                 let made = store.data_mut().http().body(request)?;
                 if let Ok(body) = &made {
                     let state = store.data_mut();
-                    hold(state, body.rep(), Kind::Body, BODY_BYTES)?;
+                    hold(state, body.rep(), ObjectKind::Body, BODY_BYTES)?;
                     let kept = BODY_BYTES + TRAILER_BYTES;
-                    hold(state, request_rep, Kind::RequestWithBody, kept)?;
+                    hold(state, request_rep, ObjectKind::RequestWithBody, kept)?;
                 }
                 Ok((made,)) as wasmtime::Result<(Result<Resource<HostOutgoingBody>, ()>,)>
             })
@@ -150,7 +155,7 @@ type Finished = wasmtime::Result<(Result<(), types::ErrorCode>,)>;
 
 /// Ends a body. The request keeps its trailers for as long as it exists.
 fn finish(
-    state: &mut State,
+    state: &mut StoreData,
     body: Resource<HostOutgoingBody>,
     trailers: Option<Resource<FieldMap>>,
 ) -> Finished {
@@ -173,7 +178,7 @@ fn finish(
     }
 }
 
-fn responses(types: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()> {
+fn responses(types: &mut LinkerInstance<'_, StoreData>) -> wasmtime::Result<()> {
     types.func_wrap_async(
         "[static]outgoing-body.finish",
         |mut store: Caller<'_>,
@@ -192,7 +197,12 @@ fn responses(types: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()> {
                 let view = &mut store.data_mut().http();
                 let made = types::HostIncomingResponse::consume(view, response)?;
                 if let Ok(body) = &made {
-                    hold(store.data_mut(), body.rep(), Kind::Incoming, EXCHANGE_BYTES)?;
+                    hold(
+                        store.data_mut(),
+                        body.rep(),
+                        ObjectKind::Incoming,
+                        EXCHANGE_BYTES,
+                    )?;
                 }
                 Ok((made,))
             })
@@ -202,7 +212,7 @@ fn responses(types: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()> {
 }
 
 /// Links the functions for what arrives later.
-fn link_answers(types: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()> {
+fn link_answers(types: &mut LinkerInstance<'_, StoreData>) -> wasmtime::Result<()> {
     types.func_wrap_async(
         "[method]future-trailers.get",
         |mut store: Caller<'_>, (future,): (Resource<HostFutureTrailers>,)| {
@@ -226,7 +236,12 @@ fn link_answers(types: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()> {
                 if let Some(Ok(Ok(response))) = &got {
                     let headers = &store.data_mut().table().get(response)?.headers;
                     let bytes = OBJECT_BYTES + EXCHANGE_BYTES + fields_size(headers);
-                    hold(store.data_mut(), response.rep(), Kind::Response, bytes)?;
+                    hold(
+                        store.data_mut(),
+                        response.rep(),
+                        ObjectKind::Response,
+                        bytes,
+                    )?;
                 }
                 Ok((got,))
             })

@@ -17,7 +17,7 @@ const MAX_DELAY_MS: u64 = 100 * 365 * 24 * 3_600_000;
 /// The options of one push, as the contract lists them.
 #[derive(Debug, Default, serde::Deserialize)]
 #[serde(deny_unknown_fields, default)]
-struct Options {
+struct ChildOptions {
     queue: Option<String>,
     priority: Option<i32>,
     delay_ms: Option<u64>,
@@ -49,7 +49,7 @@ pub(super) fn check(
         ));
     }
     let options = if options.is_empty() {
-        Options::default()
+        ChildOptions::default()
     } else {
         serde_json::from_str(options).map_err(|error| format!("push options: {error}"))?
     };

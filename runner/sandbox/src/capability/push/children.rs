@@ -4,7 +4,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use crate::attempt::state::{Context, State};
+use crate::attempt::state::{CapabilityContext, StoreData};
 use crate::capability::push::child::check;
 use crate::capability::push::rights::settle;
 use pgtq_task::{Name, NewTask, PushFacts};
@@ -24,8 +24,8 @@ struct Children {
     lanes: HashSet<(Option<Name>, Name, i32)>,
 }
 
-impl Context for Children {
-    fn new(_: &State) -> Self {
+impl CapabilityContext for Children {
+    fn new(_: &StoreData) -> Self {
         Children {
             tasks: Vec::new(),
             bytes: 0,
@@ -35,14 +35,14 @@ impl Context for Children {
 }
 
 /// Takes the children of an attempt that has ended.
-pub(crate) fn take_children(state: &mut State) -> Vec<NewTask> {
+pub(crate) fn take_children(state: &mut StoreData) -> Vec<NewTask> {
     let children = state.used_context::<Children>();
     children.map_or_else(Vec::new, |children| std::mem::take(&mut children.tasks))
 }
 
 /// Adds one child. The error tells the guest's author what to change.
 pub(crate) fn push(
-    state: &mut State,
+    state: &mut StoreData,
     handler: &str,
     args: String,
     options: &str,

@@ -10,7 +10,7 @@ use wasmtime::component::Linker;
 
 use crate::attempt::host_call::{Caller, charge};
 use crate::attempt::services::Services;
-use crate::attempt::state::State;
+use crate::attempt::state::StoreData;
 use crate::capability::registration::Capability;
 use crate::config::SandboxConfig;
 use crate::net::network::Net;
@@ -25,7 +25,7 @@ fn add_services(services: &mut Services, config: &SandboxConfig, _: &Arc<Net>) {
     services.add(Arc::clone(&config.push_facts));
 }
 
-fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
+fn link(linker: &mut Linker<StoreData>) -> wasmtime::Result<()> {
     let mut interface = linker.instance("pgtq:plugin/push@1.0.0")?;
     interface.func_wrap_async(
         "push",

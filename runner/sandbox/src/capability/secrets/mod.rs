@@ -5,10 +5,10 @@ use wasmtime::component::Linker;
 use crate::attempt::access::Access;
 use crate::attempt::denied::Denied;
 use crate::attempt::host_call::Caller;
-use crate::attempt::state::State;
+use crate::attempt::state::StoreData;
 use crate::capability::answer::answer;
 use crate::capability::registration::{Capability, no_services};
-use pgtq_task::{Problem, toml_key};
+use pgtq_task::{GuestError, toml_key};
 
 /// The longest name of a secret that is looked up, in bytes.
 const NAME_BYTES: usize = 200;
@@ -19,7 +19,7 @@ pub(super) const CAPABILITY: Capability = Capability {
     add_services: no_services,
 };
 
-fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
+fn link(linker: &mut Linker<StoreData>) -> wasmtime::Result<()> {
     let mut interface = linker.instance("pgtq:plugin/secrets@1.0.0")?;
     answer!(
         interface,
@@ -30,11 +30,11 @@ fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
     Ok(())
 }
 
-fn read(store: &mut Caller<'_>, name: &str) -> Result<String, Problem> {
+fn read(store: &mut Caller<'_>, name: &str) -> Result<String, GuestError> {
     let state = store.data_mut();
     if name.len() > NAME_BYTES {
         let message = format!("the name of a secret has at most {NAME_BYTES} bytes");
-        return Err(Problem::new("invalid", message));
+        return Err(GuestError::new("invalid", message));
     }
     let access = state.access();
     let asked = access.is_some_and(|access| access.needs().secrets.iter().any(|n| n == name));
@@ -54,7 +54,7 @@ fn read(store: &mut Caller<'_>, name: &str) -> Result<String, Problem> {
     value
         .map(|secret| secret.reveal().to_owned())
         .ok_or_else(|| {
-            Problem::new(
+            GuestError::new(
                 "unavailable",
                 format!("the secret `{name}` has no value: see [secrets.{name}] in pgtq.toml"),
             )

@@ -4,12 +4,12 @@ use wasmtime::component::Linker;
 
 use crate::attempt::denied::Denied;
 use crate::attempt::host_call::Caller;
-use crate::attempt::state::{Context, State};
+use crate::attempt::state::{CapabilityContext, StoreData};
 use crate::capability::answer::answer;
 use crate::capability::database::database;
 use crate::capability::registration::{Capability, no_services};
 use crate::capability::state::check;
-use pgtq_task::{Problem, SqlGrant};
+use pgtq_task::{GuestError, SqlGrant};
 
 pub(super) const CAPABILITY: Capability = Capability {
     interfaces: &["pgtq:plugin/sql"],
@@ -17,7 +17,7 @@ pub(super) const CAPABILITY: Capability = Capability {
     add_services: no_services,
 };
 
-fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
+fn link(linker: &mut Linker<StoreData>) -> wasmtime::Result<()> {
     let mut interface = linker.instance("pgtq:plugin/sql@1.0.0")?;
     answer!(
         interface,
@@ -39,14 +39,14 @@ struct Used {
     statements: u32,
 }
 
-impl Context for Used {
-    fn new(_: &State) -> Self {
+impl CapabilityContext for Used {
+    fn new(_: &StoreData) -> Self {
         Used { statements: 0 }
     }
 }
 
 /// The grant, if the handler requests SQL and is granted it.
-fn allowed(state: &mut State) -> Result<SqlGrant, Problem> {
+fn allowed(state: &mut StoreData) -> Result<SqlGrant, GuestError> {
     let access = state.access();
     let asked = access.is_some_and(|access| access.needs().sql);
     let granted = access.and_then(|access| access.grant().sql.clone());
@@ -61,14 +61,18 @@ fn allowed(state: &mut State) -> Result<SqlGrant, Problem> {
     }
 }
 
-async fn run(store: &mut Caller<'_>, statement: String, params: String) -> Result<String, Problem> {
+async fn run(
+    store: &mut Caller<'_>,
+    statement: String,
+    params: String,
+) -> Result<String, GuestError> {
     let state = store.data_mut();
     let grant = allowed(state)?;
     let limit = state.limits.sql_statements;
     let used = state.context::<Used>();
     used.statements += 1;
     if used.statements > limit {
-        return Err(Problem::new(
+        return Err(GuestError::new(
             "limit",
             format!(
                 "this attempt has run {limit} SQL statements, which is its limit; do more in one statement, or raise `sql_statements`"
@@ -79,7 +83,7 @@ async fn run(store: &mut Caller<'_>, statement: String, params: String) -> Resul
     database.sql(&grant, &limits, &statement, &params).await
 }
 
-async fn checkpoint(store: &mut Caller<'_>, value: String) -> Result<(), Problem> {
+async fn checkpoint(store: &mut Caller<'_>, value: String) -> Result<(), GuestError> {
     let state = store.data_mut();
     allowed(state)?;
     check(state, "", &value)?;

@@ -4,12 +4,12 @@
 use wasmtime::component::Linker;
 
 use crate::attempt::host_call::Caller;
-use crate::attempt::state::{Context, State};
+use crate::attempt::state::{CapabilityContext, StoreData};
 use crate::capability::answer::answer;
 use crate::capability::database::database;
 use crate::capability::registration::{Capability, no_services};
 use crate::json;
-use pgtq_task::Problem;
+use pgtq_task::GuestError;
 
 /// Maximum bytes of a value's name.
 const NAME_BYTES: usize = 200;
@@ -25,7 +25,7 @@ pub(super) const CAPABILITY: Capability = Capability {
     add_services: no_services,
 };
 
-fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
+fn link(linker: &mut Linker<StoreData>) -> wasmtime::Result<()> {
     let mut interface = linker.instance("pgtq:plugin/state@1.0.0")?;
     answer!(
         interface,
@@ -43,14 +43,14 @@ fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
 }
 
 /// What one attempt has saved so far.
-struct Saved {
+struct SavedTotals {
     values: u32,
     bytes: u64,
 }
 
-impl Context for Saved {
-    fn new(_: &State) -> Self {
-        Saved {
+impl CapabilityContext for SavedTotals {
+    fn new(_: &StoreData) -> Self {
+        SavedTotals {
             values: 0,
             bytes: 0,
         }
@@ -59,43 +59,43 @@ impl Context for Saved {
 
 /// Rejects values that could not be stored, to the guest, which can still react, and
 /// values above the limit; counts the others.
-pub(crate) fn check(state: &mut State, name: &str, value: &str) -> Result<(), Problem> {
+pub(crate) fn check(state: &mut StoreData, name: &str, value: &str) -> Result<(), GuestError> {
     let limit = state.limits.state_bytes;
     if name.len() > NAME_BYTES || name.chars().any(char::is_control) {
         let message = format!("a name has at most {NAME_BYTES} bytes and no control characters");
-        return Err(Problem::new("invalid", message));
+        return Err(GuestError::new("invalid", message));
     }
     if value.len() as u64 > limit {
         let message = format!(
             "the value has {} bytes, the limit is {limit}; store the data elsewhere and save a reference, or raise `state_bytes`",
             value.len()
         );
-        return Err(Problem::new("limit", message));
+        return Err(GuestError::new("limit", message));
     }
     json::check(value)
-        .map_err(|error| Problem::new("invalid", format!("the value is not JSON: {error}")))?;
+        .map_err(|error| GuestError::new("invalid", format!("the value is not JSON: {error}")))?;
     if state.logs.lock().holds_a_secret(value) {
         let message = "the value contains a secret, and would be stored; save the secret's name";
-        return Err(Problem::new("denied", message));
+        return Err(GuestError::new("denied", message));
     }
-    let saved = state.context::<Saved>();
+    let saved = state.context::<SavedTotals>();
     let bytes = saved.bytes.saturating_add(value.len() as u64);
     let most = limit.saturating_mul(MAX_REWRITES);
     if saved.values >= MAX_SAVES || bytes > most {
         let message = format!(
             "an attempt saves at most {MAX_SAVES} values, of {most} bytes together; save less often"
         );
-        return Err(Problem::new("limit", message));
+        return Err(GuestError::new("limit", message));
     }
     saved.values += 1;
     saved.bytes = bytes;
     Ok(())
 }
 
-async fn load(store: &mut Caller<'_>, name: String) -> Result<Option<String>, Problem> {
+async fn load(store: &mut Caller<'_>, name: String) -> Result<Option<String>, GuestError> {
     if name.len() > NAME_BYTES {
         let message = format!("a name has at most {NAME_BYTES} bytes");
-        return Err(Problem::new("invalid", message));
+        return Err(GuestError::new("invalid", message));
     }
     let (database, _) = database(store.data());
     database.load(&name).await
@@ -106,7 +106,7 @@ async fn save(
     name: String,
     value: String,
     with_sql: bool,
-) -> Result<(), Problem> {
+) -> Result<(), GuestError> {
     let state = store.data_mut();
     check(state, &name, &value)?;
     let (database, limits) = database(state);

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use wasmtime_wasi::p2::bindings::sockets::network::ErrorCode;
 
 use crate::attempt::denied::Denied;
-use crate::attempt::state::{Context, State};
+use crate::attempt::state::{CapabilityContext, StoreData};
 use crate::capability::tcp::rules::LookedUp;
 use crate::net::permit::ConnectionPermit;
 use crate::wasi::meter::Meter;
@@ -26,8 +26,8 @@ pub(crate) struct Tcp {
     pub(super) logged: bool,
 }
 
-impl Context for Tcp {
-    fn new(state: &State) -> Self {
+impl CapabilityContext for Tcp {
+    fn new(state: &StoreData) -> Self {
         Tcp {
             names: LookedUp::default(),
             n_lookups: 0,
@@ -49,7 +49,7 @@ fn over_budget(limit: u64) -> String {
 }
 
 /// Logs a denial, unless the log has it already.
-pub(crate) fn refuse(state: &mut State, denied: Denied) -> ErrorCode {
+pub(crate) fn refuse(state: &mut StoreData, denied: Denied) -> ErrorCode {
     if state.context::<Tcp>().names.should_log(&denied.what) {
         let _ = denied.report(state);
     }
@@ -57,13 +57,13 @@ pub(crate) fn refuse(state: &mut State, denied: Denied) -> ErrorCode {
 }
 
 /// Writes to the attempt's log, once.
-pub(crate) fn log_once(state: &mut State, message: &str) {
+pub(crate) fn log_once(state: &mut StoreData, message: &str) {
     if state.context::<Tcp>().names.should_log(message) {
         let _ = state.logs.lock().write(LogLevel::Warn, message, "");
     }
 }
 
-pub(super) fn too_many(state: &mut State) -> ErrorCode {
+pub(super) fn too_many(state: &mut StoreData) -> ErrorCode {
     if !std::mem::replace(&mut state.context::<Tcp>().logged, true) {
         let message = format!(
             "this attempt may open at most {} TCP connections; raise `tcp_connections`",
@@ -75,6 +75,6 @@ pub(super) fn too_many(state: &mut State) -> ErrorCode {
 }
 
 /// The latest end of the attempt.
-pub(crate) fn deadline(state: &State) -> Instant {
+pub(crate) fn deadline(state: &StoreData) -> Instant {
     Instant::from_std(state.started) + state.limits.timeout
 }

@@ -11,7 +11,7 @@ use wasmtime_wasi::p2::bindings::sockets::network::{ErrorCode, IpAddress};
 use wasmtime_wasi::p2::{DynPollable, Network, Pollable, SocketResult, subscribe};
 
 use crate::attempt::host_call::Caller;
-use crate::attempt::state::State;
+use crate::attempt::state::StoreData;
 use crate::capability::tcp::context::{Tcp, deadline, log_once, refuse};
 use crate::capability::tcp::rules;
 use crate::net::error::NetError;
@@ -34,7 +34,7 @@ impl Pollable for Answer {
 /// The longest name that is looked up, in bytes (RFC 1035, with a trailing dot).
 const NAME_BYTES: usize = 254;
 
-pub(crate) fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
+pub(crate) fn link(linker: &mut Linker<StoreData>) -> wasmtime::Result<()> {
     let mut lookup = linker.instance(&format!("wasi:sockets/ip-name-lookup@{VERSION}"))?;
     let answer = ResourceType::host::<Answer>();
     lookup.resource("resolve-address-stream", answer, |mut store, number| {
@@ -59,13 +59,13 @@ pub(crate) fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
     )
 }
 
-fn next(state: &mut State, answer: &Resource<Answer>) -> SocketResult<Option<IpAddress>> {
+fn next(state: &mut StoreData, answer: &Resource<Answer>) -> SocketResult<Option<IpAddress>> {
     let answer = state.table().get_mut(answer)?;
     Ok(answer.0.next().map(IpAddress::from))
 }
 
 async fn resolve(
-    state: &mut State,
+    state: &mut StoreData,
     network: Resource<Network>,
     name: String,
 ) -> SocketResult<Resource<Answer>> {
@@ -82,7 +82,7 @@ async fn resolve(
     Ok(state.table().push(Answer(addresses.into_iter()))?)
 }
 
-async fn look_up(state: &mut State, name: &str) -> Result<Vec<IpAddr>, ErrorCode> {
+async fn look_up(state: &mut StoreData, name: &str) -> Result<Vec<IpAddr>, ErrorCode> {
     let host = host(name).map_err(|_| ErrorCode::InvalidArgument)?;
     if let Err(reason) = rules::is_written_well(&host) {
         return Err(failed(state, &NetError::BadHost(reason)));
@@ -127,7 +127,7 @@ async fn look_up(state: &mut State, name: &str) -> Result<Vec<IpAddr>, ErrorCode
     }
 }
 
-fn failed(state: &mut State, error: &NetError) -> ErrorCode {
+fn failed(state: &mut StoreData, error: &NetError) -> ErrorCode {
     if let (NetError::Prohibited { .. }, Some(access)) = (error, state.access()) {
         let denied = rules::resolves_to_denied(access, error);
         return refuse(state, denied);

@@ -20,7 +20,7 @@ use wasmtime_wasi::p2::{Network, TcpSocket};
 use wasmtime_wasi::sockets::{WasiSockets, WasiSocketsView};
 
 use crate::attempt::services::Services;
-use crate::attempt::state::State;
+use crate::attempt::state::StoreData;
 use crate::capability::registration::Capability;
 use crate::capability::tcp::context::Tcp;
 use crate::capability::tcp::sockets::{create_socket, finish_connect, start_connect};
@@ -48,14 +48,14 @@ fn add_services(services: &mut Services, _: &SandboxConfig, net: &Arc<Net>) {
 
 type Socket = Resource<TcpSocket>;
 
-fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
-    network::add_to_linker::<_, WasiSockets>(linker, &LinkOptions::default(), State::sockets)?;
-    instance_network::add_to_linker::<_, WasiSockets>(linker, State::sockets)?;
-    tcp::add_to_linker::<_, WasiSockets>(linker, State::sockets)?;
-    tcp_create_socket::add_to_linker::<_, WasiSockets>(linker, State::sockets)?;
+fn link(linker: &mut Linker<StoreData>) -> wasmtime::Result<()> {
+    network::add_to_linker::<_, WasiSockets>(linker, &LinkOptions::default(), StoreData::sockets)?;
+    instance_network::add_to_linker::<_, WasiSockets>(linker, StoreData::sockets)?;
+    tcp::add_to_linker::<_, WasiSockets>(linker, StoreData::sockets)?;
+    tcp_create_socket::add_to_linker::<_, WasiSockets>(linker, StoreData::sockets)?;
     // Standard libraries import it; the context denies making a socket.
-    udp::add_to_linker::<_, WasiSockets>(linker, State::sockets)?;
-    udp_create_socket::add_to_linker::<_, WasiSockets>(linker, State::sockets)?;
+    udp::add_to_linker::<_, WasiSockets>(linker, StoreData::sockets)?;
+    udp_create_socket::add_to_linker::<_, WasiSockets>(linker, StoreData::sockets)?;
 
     linker.allow_shadowing(true);
     let mut create = linker.instance(&format!("wasi:sockets/tcp-create-socket@{VERSION}"))?;

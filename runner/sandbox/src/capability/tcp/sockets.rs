@@ -12,7 +12,7 @@ use wasmtime_wasi::p2::{
 };
 use wasmtime_wasi::sockets::WasiSocketsView;
 
-use crate::attempt::state::State;
+use crate::attempt::state::StoreData;
 use crate::capability::tcp::context::{Tcp, deadline, log_once, refuse, too_many};
 use crate::capability::tcp::rules::{self, nothing_asked};
 use crate::net::network::Net;
@@ -26,7 +26,7 @@ type Streams = (Resource<DynInputStream>, Resource<DynOutputStream>);
 /// connections, and there is none without a rule for connections that is both requested
 /// and granted.
 pub(super) async fn create_socket(
-    state: &mut State,
+    state: &mut StoreData,
     family: IpAddressFamily,
 ) -> SocketResult<Socket> {
     let Some(access) = state.access() else {
@@ -56,7 +56,7 @@ pub(super) async fn create_socket(
 }
 
 pub(super) fn start_connect(
-    state: &mut State,
+    state: &mut StoreData,
     socket: Socket,
     network: Resource<Network>,
     to: IpSocketAddress,
@@ -78,7 +78,7 @@ pub(super) fn start_connect(
     state.sockets().start_connect(socket, network, to)
 }
 
-pub(super) fn finish_connect(state: &mut State, socket: Socket) -> SocketResult<Streams> {
+pub(super) fn finish_connect(state: &mut StoreData, socket: Socket) -> SocketResult<Streams> {
     let (input, output) = state.sockets().finish_connect(socket)?;
     let account = Arc::clone(&state.account);
     let (tcp, table) = state.context_and_table::<Tcp>();

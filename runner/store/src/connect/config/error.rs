@@ -3,13 +3,13 @@
 /// Why a text is not a valid database configuration. Never contains the password.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("read the database address: {message}")]
-pub struct ConfigError {
+pub struct UrlError {
     /// What is wrong with it.
     pub message: String,
 }
 
-pub(crate) fn wrong(message: impl Into<String>) -> ConfigError {
-    ConfigError {
+pub(crate) fn wrong(message: impl Into<String>) -> UrlError {
+    UrlError {
         message: message.into(),
     }
 }

@@ -2,7 +2,7 @@
 
 use std::str::FromStr;
 
-use crate::connect::config::error::{ConfigError, wrong};
+use crate::connect::config::error::{UrlError, wrong};
 
 /// How the connection is protected; libpq's `sslmode`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,7 +20,7 @@ pub enum TlsMode {
 }
 
 impl FromStr for TlsMode {
-    type Err = ConfigError;
+    type Err = UrlError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         Ok(match text {
@@ -41,7 +41,7 @@ impl FromStr for TlsMode {
 impl TlsMode {
     /// The mode with `sslrootcert=system`, as in libpq: a public CA signs certificates for any
     /// host, so a mode without verification is rejected, and the default is `VerifyFull`.
-    pub(super) fn for_system_roots(said: Option<TlsMode>) -> Result<TlsMode, ConfigError> {
+    pub(super) fn for_system_roots(said: Option<TlsMode>) -> Result<TlsMode, UrlError> {
         match said {
             None => Ok(TlsMode::VerifyFull),
             Some(mode @ (TlsMode::VerifyCa | TlsMode::VerifyFull)) => Ok(mode),

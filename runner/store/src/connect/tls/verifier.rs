@@ -28,7 +28,7 @@ pub(super) enum Checks {
 
 /// Whom to trust.
 #[derive(Debug)]
-pub(super) struct Known {
+pub(super) struct TrustedCertificates {
     /// Takes what they signed.
     pub(super) authorities: Arc<WebPkiServerVerifier>,
     /// They themselves.
@@ -40,11 +40,11 @@ pub(super) struct Known {
 #[derive(Debug)]
 pub(super) struct Verifier {
     pub(super) provider: Arc<CryptoProvider>,
-    pub(super) known: Option<Known>,
+    pub(super) known: Option<TrustedCertificates>,
     pub(super) checks: Checks,
 }
 
-impl Known {
+impl TrustedCertificates {
     /// Looks at the name last, so that a wrong name means that all else is right.
     fn check(
         &self,

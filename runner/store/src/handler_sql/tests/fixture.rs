@@ -6,14 +6,14 @@ use std::time::Duration;
 use crate::connect::connection::Store;
 use crate::handler_sql::database::AttemptDatabase;
 use crate::testdb::*;
-use crate::verbs::ending::{Ending, Finished};
-use pgtq_task::{Database as _, Limits, NewTask, Problem, SqlGrant};
+use crate::verbs::outcome_record::{FinishResult, OutcomeRecord};
+use pgtq_task::{Database as _, GuestError, Limits, NewTask, SqlGrant};
 
 /// One claimed task, a role for its SQL, and a table that the role may write.
 pub(super) struct Fixture {
     pub(super) store: Store,
     pub(super) runner: TestRunner,
-    pub(super) ending: Ending,
+    pub(super) ending: OutcomeRecord,
     pub(super) database: Arc<AttemptDatabase>,
     pub(super) grant: SqlGrant,
     pub(super) limits: Limits,
@@ -65,11 +65,15 @@ impl Fixture {
     }
 
     /// Runs a statement of the handler.
-    pub(super) async fn run(&self, statement: &str) -> Result<String, Problem> {
+    pub(super) async fn run(&self, statement: &str) -> Result<String, GuestError> {
         self.run_with(statement, "[]").await
     }
 
-    pub(super) async fn run_with(&self, statement: &str, params: &str) -> Result<String, Problem> {
+    pub(super) async fn run_with(
+        &self,
+        statement: &str,
+        params: &str,
+    ) -> Result<String, GuestError> {
         let running = self
             .database
             .sql(&self.grant, &self.limits, statement, params);
@@ -101,8 +105,8 @@ impl Fixture {
     }
 
     /// Stores the outcome, as the completer would.
-    pub(super) async fn finish(&self, recorded: bool) -> Finished {
-        let endings = [Ending {
+    pub(super) async fn finish(&self, recorded: bool) -> FinishResult {
+        let endings = [OutcomeRecord {
             recorded,
             has_state: self.database.has_state().await,
             ..self.ending.clone()

@@ -1,7 +1,7 @@
 //! Nested row types, which the driver reads recursively.
 
 use crate::handler_sql::tests::fixture::*;
-use pgtq_task::Problem;
+use pgtq_task::GuestError;
 
 /// Creates types in the role's schema, each of which contains the previous one.
 async fn chain(fixture: &Fixture, n: usize, role: &str, link: &str) {
@@ -24,7 +24,7 @@ const TABLES: &str = "CREATE TABLE THEIRS.NEW AS SELECT NULL::THEIRS.OLD AS c";
 const ARRAYS: &str = "CREATE TABLE THEIRS.NEW AS SELECT NULL::THEIRS.OLD[] AS c";
 
 /// Reads the innermost type on a stack of this size.
-fn read_on(stack: usize, n: usize, role: &'static str, link: &'static str) -> Problem {
+fn read_on(stack: usize, n: usize, role: &'static str, link: &'static str) -> GuestError {
     let asking = move || {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()

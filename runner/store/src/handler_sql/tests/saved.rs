@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use crate::handler_sql::tests::fixture::*;
 use crate::handler_sql::work::Commit;
-use pgtq_task::{Database as _, Problem, Transition};
+use pgtq_task::{Database as _, GuestError, Transition};
 
 impl Fixture {
-    async fn save(&self, name: &str, value: &str, with_sql: bool) -> Result<(), Problem> {
+    async fn save(&self, name: &str, value: &str, with_sql: bool) -> Result<(), GuestError> {
         self.database
             .save(&self.limits, name, value, with_sql)
             .await

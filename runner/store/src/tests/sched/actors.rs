@@ -8,7 +8,7 @@ use crate::tests::sched::operation::{CLOCK, MAINTENANCE, OPERATOR, Operation, PU
 use crate::tests::sched::rng::Rng;
 use crate::tests::sched::verb::{HANDLERS, QUEUES, Verb};
 use crate::tests::sched::world::{Claim, Task, World};
-use crate::verbs::ending::Ending;
+use crate::verbs::outcome_record::OutcomeRecord;
 use pgtq_task::{
     Backoff, ErrorKind, Failure, NewTask, Outcome as Ended, Retries, RetryPolicy, Transition,
     decide,
@@ -17,7 +17,7 @@ use pgtq_task::{
 /// A task that a runner believes it holds.
 #[derive(Debug)]
 pub(super) struct Held {
-    pub(super) ending: Ending,
+    pub(super) ending: OutcomeRecord,
     /// Its outcome was decided, and maybe stored.
     pub(super) tried: bool,
     /// An isolation was requested, with unknown result.
@@ -235,7 +235,7 @@ impl Actors {
             endings.push(self.runners[at].held[i].ending.clone());
         }
         // The mutant changes the statement that stores only final outcomes.
-        let simple = |e: &Ending| {
+        let simple = |e: &OutcomeRecord| {
             !e.recorded && e.transition.state().is_final() && e.record.children.is_empty()
         };
         let fenced = !self.unfenced || again || !endings.iter().all(simple);

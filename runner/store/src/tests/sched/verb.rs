@@ -13,10 +13,10 @@ use crate::sql::outcomes::Outcomes;
 use crate::sql::{Sql, sql};
 use crate::testdb::name;
 use crate::verbs::beat::Beat;
-use crate::verbs::ending::Ending;
 use crate::verbs::lanes::Lanes;
 use crate::verbs::lanes::lane::QueueFilter;
 use crate::verbs::operate::Moved;
+use crate::verbs::outcome_record::OutcomeRecord;
 use crate::verbs::push::PushColumns;
 use crate::verbs::runner::RunnerFacts;
 use pgtq_task::{ClaimId, NewTask, RunnerId, Task, TaskId};
@@ -35,13 +35,13 @@ pub(super) enum Verb {
     },
     Finish {
         runner: i64,
-        endings: Vec<Ending>,
+        endings: Vec<OutcomeRecord>,
         again: bool,
         fenced: bool,
     },
     CompleteInTask {
         runner: i64,
-        ending: Box<Ending>,
+        ending: Box<OutcomeRecord>,
     },
     Isolate {
         runner: i64,
@@ -311,7 +311,7 @@ pub(super) fn forget_everything(store: &Store) {
 async fn finish_unfenced(
     store: &Store,
     runner: i64,
-    endings: &[Ending],
+    endings: &[OutcomeRecord],
 ) -> Result<Answer, StoreError> {
     let fence = "WHERE e.claim_id = ANY (ARRAY(SELECT id FROM held))";
     let text = sql!("finish_final").text.replace(fence, "");
@@ -320,7 +320,7 @@ async fn finish_unfenced(
         sql!("finish_final").text,
         "the fence looks different now"
     );
-    let endings: Vec<&Ending> = endings.iter().filter(|e| !e.recorded).collect();
+    let endings: Vec<&OutcomeRecord> = endings.iter().filter(|e| !e.recorded).collect();
     let outcomes = Outcomes::new(&endings);
     let ended: Vec<(ClaimId, TaskId)> = endings.iter().map(|e| (e.claim, e.task.id)).collect();
     let closing = store.live().emptied(&ended);

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use crate::verbs::lanes::lane::{FORGET_AFTER, FORGET_HEAVY_AFTER, Lane, LaneKey, QueueFilter};
 use crate::verbs::lanes::search::{LEAST_STRIDE, MOST_PATIENCE, MOST_STRIDE, PATIENCE, Stretch};
-use crate::verbs::lanes::sweep::{Place, Range, Slice};
+use crate::verbs::lanes::sweep::{LanePosition, Range, Slice};
 use crate::verbs::lanes::{Lanes, sweep};
 
 /// Minimum time between searches for stragglers of heavy lanes.
@@ -33,9 +33,9 @@ impl Lanes {
     }
 
     /// Lanes that claims probe and that may have many dead entries, in order.
-    pub(super) fn heavy_places(&self) -> Vec<(Place, Place)> {
+    pub(super) fn heavy_places(&self) -> Vec<(LanePosition, LanePosition)> {
         let heavy = self.lanes.iter().filter(|(_, lane)| lane.is_heavy());
-        let mut places: Vec<(Place, Place)> =
+        let mut places: Vec<(LanePosition, LanePosition)> =
             heavy.map(|(key, _)| (key.place(), key.place())).collect();
         places.sort_unstable();
         places
@@ -182,8 +182,8 @@ impl Lanes {
 }
 
 impl LaneKey {
-    fn place(&self) -> Place {
-        Place {
+    fn place(&self) -> LanePosition {
+        LanePosition {
             queue: self.queue.clone(),
             handler: self.handler.clone(),
             priority: i64::from(self.priority),

@@ -42,7 +42,7 @@ pub(crate) struct Share {
 
 /// Tasks of one lane, adjacent in the result of a claim.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Run {
+pub(crate) struct LaneRun {
     pub(crate) key: LaneKey,
     pub(crate) n: i64,
     /// The highest position among them.

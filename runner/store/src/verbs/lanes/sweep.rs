@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 /// A lane's place in the index.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Place {
+pub(crate) struct LanePosition {
     pub(crate) queue: String,
     pub(crate) handler: String,
     /// Wider than the column, for a bound below all of its values.
@@ -22,8 +22,8 @@ pub(crate) struct Place {
 /// handler and it is the beginning of its handler, or only in the priority.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Range {
-    pub(crate) from: Place,
-    pub(crate) to: Place,
+    pub(crate) from: LanePosition,
+    pub(crate) to: LanePosition,
 }
 
 /// The result of one slice of a sweep.
@@ -32,7 +32,7 @@ pub(crate) struct Slice {
     /// Lanes with the position of their first task.
     pub(crate) found: Vec<(super::lane::LaneKey, i64)>,
     /// Where it stopped before the end of its last range.
-    pub(crate) stopped: Option<Place>,
+    pub(crate) stopped: Option<LanePosition>,
 }
 
 /// Minimum time between slices of a busy claimer.
@@ -55,9 +55,9 @@ pub(super) struct Sweep {
     /// A sweep is running.
     is_under_way: bool,
     /// Where it continues; `None` at the start.
-    resume: Option<Place>,
+    resume: Option<LanePosition>,
     /// Where it ends after it has wrapped around; `None` at the end.
-    goal: Option<Place>,
+    goal: Option<LanePosition>,
     has_turned: bool,
     /// The end of the last slice, and its cost.
     last: Option<(Instant, Duration)>,
@@ -71,19 +71,19 @@ pub(super) struct Sweep {
     n_complete: u64,
 }
 
-impl Place {
+impl LanePosition {
     /// Before all lanes of a queue.
     fn before(queue: &str) -> Self {
-        Place::new(queue, LOWEST)
+        LanePosition::new(queue, LOWEST)
     }
 
     /// After all lanes of a queue.
     fn behind(queue: &str) -> Self {
-        Place::new(queue, HIGHEST)
+        LanePosition::new(queue, HIGHEST)
     }
 
     fn new(queue: &str, handler: &str) -> Self {
-        Place {
+        LanePosition {
             queue: queue.to_owned(),
             handler: handler.to_owned(),
             priority: NO_PRIORITY,
@@ -142,7 +142,11 @@ impl Sweep {
 
     /// Ranges of the next slice: from where the last one stopped towards the end, over the
     /// places in `of` and without those in `skip`, which is sorted and does not overlap.
-    pub(super) fn ranges(&self, of: &[(Place, Place)], skip: &[(Place, Place)]) -> Vec<Range> {
+    pub(super) fn ranges(
+        &self,
+        of: &[(LanePosition, LanePosition)],
+        skip: &[(LanePosition, LanePosition)],
+    ) -> Vec<Range> {
         let mut ranges = Vec::new();
         for (from, to) in of {
             let mut from = from.max(self.resume.as_ref().unwrap_or(from)).clone();
@@ -168,7 +172,7 @@ impl Sweep {
     pub(super) fn sliced(
         &mut self,
         ranges: &[Range],
-        stopped: Option<Place>,
+        stopped: Option<LanePosition>,
         cost: Duration,
         now: Instant,
     ) {
@@ -215,10 +219,10 @@ impl Sweep {
 }
 
 /// Splits the interval between two places into ranges of the three forms.
-fn push_ranges(ranges: &mut Vec<Range>, from: &Place, to: &Place) {
+fn push_ranges(ranges: &mut Vec<Range>, from: &LanePosition, to: &LanePosition) {
     let ends = [
-        Place::before(&to.queue),
-        Place::new(&to.queue, &to.handler),
+        LanePosition::before(&to.queue),
+        LanePosition::new(&to.queue, &to.handler),
         to.clone(),
     ];
     let mut from = from.clone();
@@ -234,10 +238,10 @@ fn push_ranges(ranges: &mut Vec<Range>, from: &Place, to: &Place) {
 }
 
 /// The places that a runner serves.
-pub(super) fn served(filter: &super::lane::QueueFilter) -> Vec<(Place, Place)> {
+pub(super) fn served(filter: &super::lane::QueueFilter) -> Vec<(LanePosition, LanePosition)> {
     match filter {
         super::lane::QueueFilter::Except(_) => {
-            vec![(Place::before(LOWEST), Place::before(HIGHEST))]
+            vec![(LanePosition::before(LOWEST), LanePosition::before(HIGHEST))]
         }
         super::lane::QueueFilter::Only(queues) => {
             let mut of: Vec<_> = queues.iter().map(|queue| whole(queue.as_str())).collect();
@@ -248,6 +252,6 @@ pub(super) fn served(filter: &super::lane::QueueFilter) -> Vec<(Place, Place)> {
 }
 
 /// All lanes of a queue.
-pub(super) fn whole(queue: &str) -> (Place, Place) {
-    (Place::before(queue), Place::behind(queue))
+pub(super) fn whole(queue: &str) -> (LanePosition, LanePosition) {
+    (LanePosition::before(queue), LanePosition::behind(queue))
 }

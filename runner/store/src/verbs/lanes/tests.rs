@@ -1,5 +1,5 @@
 use super::*;
-use crate::verbs::lanes::sweep::{Place, Slice};
+use crate::verbs::lanes::sweep::{LanePosition, Slice};
 
 fn key(handler: &str, priority: i32) -> LaneKey {
     LaneKey {
@@ -9,8 +9,8 @@ fn key(handler: &str, priority: i32) -> LaneKey {
     }
 }
 
-fn run(handler: &str, position: i64) -> Run {
-    Run {
+fn run(handler: &str, position: i64) -> LaneRun {
+    LaneRun {
         key: key(handler, 0),
         n: 1,
         last: position,
@@ -131,8 +131,8 @@ fn a_new_handler_makes_a_sweep_due_and_an_old_one_loses_its_lanes() {
     assert!(lanes.shares(1).is_empty());
 }
 
-fn place(queue: &str, handler: &str, priority: i64) -> Place {
-    Place {
+fn place(queue: &str, handler: &str, priority: i64) -> LanePosition {
+    LanePosition {
         queue: queue.to_owned(),
         handler: handler.to_owned(),
         priority,
@@ -164,7 +164,7 @@ fn each_of_many_lanes_is_served_and_an_empty_one_is_not_probed_again() {
     let mut n_claims = 0;
     while lanes.wakes_in().is_some() {
         let shares = lanes.shares(500);
-        let taken: Vec<Run> = shares
+        let taken: Vec<LaneRun> = shares
             .iter()
             .filter(|share| !seen.contains_key(&share.key.handler))
             .map(|share| run(&share.key.handler, 1))
@@ -200,13 +200,14 @@ fn a_sweep_skips_probed_lanes_and_queues_of_others() {
     let mut lanes = Lanes::new(served);
     find(&mut lanes, &[("a", 0, 1)]);
     let shares = lanes.shares(10_000);
-    let flood = Run {
+    let flood = LaneRun {
         key: key("a", 0),
         n: 5_000,
         last: 9_000,
     };
     lanes.took(&shares, &[flood], 10_000);
-    let ends: Vec<(Place, Place)> = lanes.ranges().into_iter().map(|r| (r.from, r.to)).collect();
+    let ends: Vec<(LanePosition, LanePosition)> =
+        lanes.ranges().into_iter().map(|r| (r.from, r.to)).collect();
     let heavy = place("q", "a", 0);
     let (start, end) = (place("", "", i64::MIN), place("~", "", i64::MIN));
     let queue = place("q", "", i64::MIN);
@@ -232,7 +233,7 @@ fn a_sweep_skips_probed_lanes_and_queues_of_others() {
 fn a_slow_search_takes_shorter_stretches_and_continues_after_them() {
     let mut lanes = lanes(&[("a", 0, 1)]);
     let shares = lanes.shares(10_000);
-    let flood = Run {
+    let flood = LaneRun {
         key: key("a", 0),
         n: 5_000,
         last: 60_000_000,
@@ -256,7 +257,7 @@ fn only_served_named_queues_are_read_and_only_once() {
     let mut lanes = Lanes::new(QueueFilter::Except(vec![names[0].clone()]));
     find(&mut lanes, &[("a", 0, 1)]);
     let shares = lanes.shares(10_000);
-    let flood = Run {
+    let flood = LaneRun {
         key: key("a", 0),
         n: 5_000,
         last: 9_000,

@@ -59,7 +59,7 @@ fn words(items: &[Item]) -> String {
 
 #[test]
 fn the_stored_log_continues_after_the_live_lines() {
-    let mut reader = Reader::default();
+    let mut reader = LogReader::default();
     assert_eq!(words(&reader.read(TASK, &[], &live(3, 1..=2))), "1 2");
     assert_eq!(reader.newest(TASK), (ClaimId(3), 2));
     // The stream may still exist when the log is stored.
@@ -70,7 +70,7 @@ fn the_stored_log_continues_after_the_live_lines() {
 
 #[test]
 fn lines_dropped_before_a_read_are_a_gap_and_no_line_is_repeated() {
-    let mut reader = Reader::default();
+    let mut reader = LogReader::default();
     assert_eq!(words(&reader.read(TASK, &[], &live(3, 1..=4))), "1 2 3 4");
     assert_eq!(words(&reader.read(TASK, &[], &live(3, 8..=9))), "-3 8 9");
     // Ten more, of which the stored log has the last two.
@@ -82,7 +82,7 @@ fn lines_dropped_before_a_read_are_a_gap_and_no_line_is_repeated() {
 
 #[test]
 fn a_stored_log_without_a_live_reader_is_complete() {
-    let mut reader = Reader::default();
+    let mut reader = LogReader::default();
     let lines = [line(1), LogLine::gap(15, 17), line(17)];
     let stored = [ended(3, "error", &lines)];
     assert_eq!(words(&reader.read(TASK, &stored, &[])), "1 -15 17");
@@ -90,7 +90,7 @@ fn a_stored_log_without_a_live_reader_is_complete() {
 
 #[test]
 fn lines_of_a_lost_runner_precede_the_next_attempt() {
-    let mut reader = Reader::default();
+    let mut reader = LogReader::default();
     let stored = [ended(3, "crash", &[]), ended(5, "error", &[line(1)])];
     let lines = [live(3, 1..=2), live(8, 1..=1)].concat();
     assert_eq!(words(&reader.read(TASK, &stored, &lines)), "1 2 + 1 1");
@@ -100,7 +100,7 @@ fn lines_of_a_lost_runner_precede_the_next_attempt() {
 
 #[test]
 fn tasks_are_read_independently() {
-    let mut reader = Reader::default();
+    let mut reader = LogReader::default();
     reader.read(TASK, &[], &live(3, 1..=2));
     assert_eq!(reader.newest(TaskId(8)), (ClaimId(0), 0));
     assert_eq!(words(&reader.read(TaskId(8), &[], &live(3, 1..=2))), "1 2");

@@ -21,7 +21,7 @@ use http_body_util::{BodyExt, Full};
 use wasmtime_wasi_http::{Error, RequestOptions};
 
 use crate::attempt::access::{Access, OwnHandlers, Requester};
-use crate::attempt::account::Account;
+use crate::attempt::account::MemoryAccount;
 use crate::attempt::granted::PluginGrants;
 use crate::attempt::logs::{LockedLogs, Logs, SharedLogs};
 use crate::attempt::services::Services;
@@ -127,7 +127,7 @@ impl Setup {
             Arc::new(services),
         );
         let access = Access::new(Arc::new(requester), granted);
-        let account = Account::new(self.limits.host_bytes);
+        let account = MemoryAccount::new(self.limits.host_bytes);
         let mut logs = Logs::new(&self.limits, Instant::now(), &account);
         logs.hide(access.redactor());
         let logs: SharedLogs = Arc::new(LockedLogs::new(logs));

@@ -10,7 +10,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_rustls::TlsAcceptor;
 
-use crate::capability::http::budget::Stream;
+use crate::capability::http::budget::HttpTransport;
 
 /// A server that ends with the test.
 pub(super) struct Server {
@@ -26,7 +26,7 @@ impl Drop for Server {
 }
 
 /// A connection whose request was read.
-pub(super) type Conn = Box<dyn Stream>;
+pub(super) type Conn = Box<dyn HttpTransport>;
 
 impl Server {
     /// Sends these bytes to every client.

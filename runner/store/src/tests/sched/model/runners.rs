@@ -6,14 +6,14 @@ use crate::tests::sched::model::changes::counted;
 use crate::tests::sched::model::{Turn, Verdict, ensure};
 use crate::tests::sched::verb::Answer;
 use crate::tests::sched::world::{Claim, World};
-use crate::verbs::ending::Ending;
+use crate::verbs::outcome_record::OutcomeRecord;
 use pgtq_task::Transition;
 
 impl Turn<'_> {
     pub(super) fn finish(
         &mut self,
         runner: i64,
-        endings: &[Ending],
+        endings: &[OutcomeRecord],
         again: bool,
         answer: Option<&Answer>,
     ) -> Verdict {
@@ -72,7 +72,7 @@ impl Turn<'_> {
         }
     }
 
-    fn end(&mut self, ending: &Ending) -> Verdict {
+    fn end(&mut self, ending: &OutcomeRecord) -> Verdict {
         let pair @ (claim, task) = (ending.claim.0, ending.task.id.0);
         let was = self.before.tasks.get(&task).ok_or("runs")?;
         let counts = !matches!(
@@ -114,7 +114,7 @@ impl Turn<'_> {
     pub(super) fn complete_in_task(
         &mut self,
         runner: i64,
-        ending: &Ending,
+        ending: &OutcomeRecord,
         answer: Option<&Answer>,
     ) -> Verdict {
         let (claim, task) = (ending.claim.0, ending.task.id.0);

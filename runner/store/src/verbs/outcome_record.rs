@@ -7,7 +7,7 @@ use pgtq_task::{AttemptRecord, ClaimId, Task, TaskId, Transition};
 
 /// The outcome of one attempt.
 #[derive(Debug, Clone)]
-pub struct Ending {
+pub struct OutcomeRecord {
     /// The claim it ran under.
     pub claim: ClaimId,
     /// The task as it was claimed.
@@ -31,7 +31,7 @@ pub struct Ending {
 
 /// What [`crate::connect::connection::Store::finish`] did.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Finished {
+pub struct FinishResult {
     /// Outcomes that changed nothing because their claim is gone: the task belongs to another
     /// attempt now.
     pub stale: Vec<(ClaimId, TaskId)>,
