@@ -204,7 +204,7 @@ impl Cluster {
 /// Starts the server on existing data.
 fn serve(data: &tempfile::TempDir) -> PrivatePostgres {
     PrivatePostgres::start(&ServerOptions::keep(data.path()), &|line| {
-        eprintln!("{line}")
+        eprintln!("{line}");
     })
     .unwrap_or_else(|error| panic!("{error}"))
 }
