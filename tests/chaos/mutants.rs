@@ -181,8 +181,8 @@ fn effects_committed_apart_from_the_outcome_are_caught() {
 fn a_push_ignoring_its_key_is_caught() {
     let mutant = Mutant::Function(
         "push",
-        "IF NOT FOUND THEN\n            -- A statement of its own",
-        "IF false THEN\n            -- A statement of its own",
+        "IF NOT FOUND THEN\n            -- A separate statement",
+        "IF false THEN\n            -- A separate statement",
     );
     assert_caught(&mutant, "each task has one outcome");
 }
