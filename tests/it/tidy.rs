@@ -371,6 +371,12 @@ const DIALECT: &[(&str, &str)] = &[
     ("at any pr__ice", "within limits"),
     ("goes o__n", "continues"),
     ("gho__sts", "orphaned claims"),
+    ("is to__ld", "is notified, receives"),
+    ("lets us i__n", "accepts the login"),
+    ("signed its__elf", "self-signed"),
+    ("hears o__f", "is notified of"),
+    ("taken for de__ad", "lease expired"),
+    ("code of stra__ngers", "untrusted plugins"),
 ];
 
 #[test]

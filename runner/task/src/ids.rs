@@ -54,7 +54,7 @@ impl Digest {
         Digest(sha2::Sha256::digest(bytes).into())
     }
 
-    /// The first 12 hex digits: enough for people, never used to look up.
+    /// The first 12 hex digits: for display, never used for a lookup.
     pub fn short(&self) -> String {
         self.to_string()[..12].to_owned()
     }

@@ -18,7 +18,7 @@ use pgtq_task::{AddressKind, Destination, HttpProxy, Network};
 /// Maximum number of addresses of one name; a longer answer is rejected as a whole.
 const ADDRESSES: usize = 64;
 
-/// Open connections that nobody needs now, and that hold a permit.
+/// Idle open connections, each of which holds a permit.
 pub(crate) trait IdleConnections: Send + Sync {
     /// Closes one, of this plugin if it has one, to free its permit. Returns whether
     /// there was one.

@@ -1,4 +1,4 @@
-//! Connections: the address, TLS, one session for each role, and what a session is told.
+//! Connections: the URL, TLS, one session for each purpose, and the settings of a session.
 
 pub(crate) mod cancel_request;
 pub(crate) mod claims;

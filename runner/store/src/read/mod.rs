@@ -1,4 +1,4 @@
-//! Reads, for people and for decisions: nothing here changes a task.
+//! Reads, for operators and for decisions. Nothing here changes a task.
 
 pub(crate) mod bench;
 pub(crate) mod filter;

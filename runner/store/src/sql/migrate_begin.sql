@@ -1,8 +1,7 @@
--- First in the transaction of Store::migrate. Runners that start at once take turns.
--- Anybody may take an advisory lock and keep it, so only the first of all migrations
--- needs one; later ones have a table to lock. In the one mode that keeps others of
--- its kind out, and that nobody gets by naming the table in a statement which he has
--- no right to run: such a lock is taken before the rights are looked at.
+-- First in the transaction of Store::migrate. Runners that start at the same time take turns.
+-- Any session can take an advisory lock and keep it, so only the first migration uses
+-- one; later ones lock a table. The mode conflicts with itself, and no statement that
+-- fails for lack of privileges takes it: Postgres locks tables before it checks privileges.
 DO $$ BEGIN
     IF to_regclass('{{schema}}.migrations') IS NULL THEN
         PERFORM pg_advisory_xact_lock(hashtextextended('pgtq migrate {{schema}}', 0));
@@ -31,6 +30,6 @@ CREATE TABLE IF NOT EXISTS {{schema}}.function_files (
 );
 COMMENT ON TABLE {{schema}}.function_files IS 'Which files of functions and views were applied when, and the digest of their text.';
 LOCK TABLE {{schema}}.migrations IN SHARE UPDATE EXCLUSIVE MODE;
--- From here on no table is waited for longer than this: all who push would wait
--- behind us. Turns are taken above, where nobody but a migration waits.
+-- The limit of every wait for a table from here on, because pushes would queue behind this
+-- migration. The locks above delay only other migrations.
 SET LOCAL lock_timeout = '500ms';

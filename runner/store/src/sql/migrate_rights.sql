@@ -1,4 +1,4 @@
--- Caller: store/migrations, after the files of functions: what is new belongs to nobody, and
--- then to the roles that grant_role knows.
+-- Caller: store/migrations, after the files of functions: new objects get the privileges of
+-- the roles that grant_role created, and no others.
 REVOKE EXECUTE ON ALL FUNCTIONS IN SCHEMA {{schema}} FROM PUBLIC;
 SELECT {{schema}}.apply_rights();

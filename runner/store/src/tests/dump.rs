@@ -94,7 +94,7 @@ async fn the_schema_is_the_golden_one() {
     );
 }
 
-/// The order of the other files is nobody's business.
+/// The order of the other files does not matter.
 #[tokio::test]
 async fn files_of_functions_need_no_order_but_the_views_first() {
     let programs = Programs::find().expect("the programs of the private server");

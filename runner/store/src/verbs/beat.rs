@@ -33,7 +33,7 @@ pub struct BeatReply {
     /// False: the lease ran out and the runner was removed. Stop all attempts,
     /// register again.
     pub alive: bool,
-    /// Somebody asked this runner to drain, or the runner reported it itself.
+    /// An operator asked this runner to drain, or the runner reported it itself.
     pub draining: bool,
     /// The claims that the database holds for this runner at this moment. A claim or finish in
     /// flight makes this list differ from the engine's: act on the two lists below.

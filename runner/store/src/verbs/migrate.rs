@@ -23,7 +23,7 @@ use crate::sql::sql;
 use crate::verbs::migrate_outside::{is_outside, statements};
 use crate::verbs::migrations::{Applied, FunctionFile, MIGRATIONS, MigrationFiles};
 
-/// Pause between two tries for a lock that somebody holds.
+/// Pause between two attempts to take a lock that another session holds.
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// How often a lock is tried for: each time for half a second.
@@ -32,7 +32,7 @@ const TRIES: u32 = 100;
 /// The schema version this program is written for.
 pub const SCHEMA_VERSION: i32 = MIGRATIONS.len() as i32;
 
-/// One file of `migrations/`, as it stands in this database.
+/// The status of one file of `migrations/` in this database.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MigrationStatus {
     /// 1, 2, 3 ...; `None` for a file of functions or views.

@@ -1,8 +1,8 @@
 //! How much of a server's certificate is checked, as libpq does it.
 //!
-//! rustls takes a certificate only if an authority signed it, and none that could sign
-//! others itself. libpq also takes one that signed itself and is listed, which is what
-//! `openssl req -x509` makes, and goes by its common name where it has no other.
+//! rustls accepts only certificates that a CA signed, and none that is a CA itself. libpq
+//! also accepts a self-signed certificate that is in the list, which is what
+//! `openssl req -x509` creates, and uses the common name of one without alternative names.
 
 use std::sync::Arc;
 use std::time::Duration;
