@@ -42,7 +42,7 @@ const ENDS: &[(&str, &str, &str, &str)] = &[
         "logs",
         "{}",
         "logs",
-        "logged more than ten times its limit of 1,000 lines; log less, or raise `log_lines`",
+        "logged more than ten times its limit of 1,000 lines; log less, or raise `limits.log_lines`",
     ),
     (
         "huge_error",
@@ -54,13 +54,13 @@ const ENDS: &[(&str, &str, &str, &str)] = &[
         "huge_line",
         "{}",
         "call_size",
-        "passed more than 4 MiB to the host in one call; send less at a time, or raise `call_bytes`",
+        "passed more than 4 MiB to the host in one call; send less at a time, or raise `limits.call_bytes`",
     ),
     (
         "pushes",
         "{}",
         "error",
-        "push of `flaky.until`: this attempt has pushed 1000 tasks already, which is its limit; push one task that pushes the rest, or raise `pushes`",
+        "push of `flaky.until`: this attempt has pushed 1000 tasks already, which is its limit; push one task that pushes the rest, or raise `limits.pushes`",
     ),
     (
         "sleep",

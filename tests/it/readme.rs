@@ -398,3 +398,27 @@ fn the_demo_completes_and_loses_no_task() {
     assert_eq!(output.status.code(), Some(0), "{stdout}\n{stderr}");
     assert!(stdout.contains("0 lost"), "{stdout}");
 }
+
+#[test]
+fn python_in_the_documents_is_valid() {
+    let mut blocks = Vec::new();
+    for page in pages() {
+        let text = document(&page);
+        let found = text.split("\n```python\n").skip(1);
+        let found = found.filter_map(|rest| Some(rest.split_once("\n```")?.0.to_owned()));
+        blocks.extend(found.map(|block| (page.clone(), block)));
+    }
+    assert!(blocks.len() >= 2, "few blocks: {}", blocks.len());
+    for (page, block) in blocks {
+        let parse = std::process::Command::new("python3")
+            .args(["-c", "import ast, sys; ast.parse(sys.argv[1])", &block])
+            .output();
+        match parse {
+            Ok(output) => {
+                let error = String::from_utf8_lossy(&output.stderr);
+                assert!(output.status.success(), "{page}: {error}\n{block}");
+            }
+            Err(error) => eprintln!("not checked, because python3 cannot be run: {error}"),
+        }
+    }
+}

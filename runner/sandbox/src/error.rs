@@ -112,7 +112,7 @@ pub enum LoadError {
     Compile(String),
     /// Compiling took too long.
     #[error(
-        "compiling took more than {seconds} s of processor time and was stopped; make the plugin smaller or raise `compile_timeout`"
+        "compiling took more than {seconds} s of processor time and was stopped; make the plugin smaller or raise `plugins.compile_timeout`"
     )]
     CompileTimeout {
         /// The limit.
@@ -120,7 +120,7 @@ pub enum LoadError {
     },
     /// Compiling did not finish, although it used little processor time.
     #[error(
-        "the compiler was stopped after {seconds} s without a result; this machine may be too busy, or raise `compile_timeout`"
+        "the compiler was stopped after {seconds} s without a result; this machine may be too busy, or raise `plugins.compile_timeout`"
     )]
     CompileStalled {
         /// The limit.
@@ -128,7 +128,7 @@ pub enum LoadError {
     },
     /// Compiling took too much memory.
     #[error(
-        "compiling took more than {mib} MiB of memory and was stopped; make the plugin smaller or raise `compile_memory`"
+        "compiling took more than {mib} MiB of memory and was stopped; make the plugin smaller or raise `plugins.compile_memory`"
     )]
     CompileMemory {
         /// The limit.

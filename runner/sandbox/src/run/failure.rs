@@ -86,7 +86,7 @@ fn kind_and_message(
             return (
                 ErrorKind::Logs,
                 format!(
-                    "logged more than ten times its limit of {} lines; log less, or raise `log_lines`",
+                    "logged more than ten times its limit of {} lines; log less, or raise `limits.log_lines`",
                     grouped(u64::from(limits.log_lines))
                 ),
             );
@@ -124,7 +124,7 @@ fn kind_and_message(
             true => (
                 ErrorKind::CallSize,
                 format!(
-                    "passed more than {} to the host in one call; send less at a time, or raise `call_bytes`",
+                    "passed more than {} to the host in one call; send less at a time, or raise `limits.call_bytes`",
                     size(limits.call_bytes)
                 ),
             ),

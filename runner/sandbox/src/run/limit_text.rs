@@ -17,7 +17,7 @@ pub(super) fn host_memory(limits: &Limits) -> (ErrorKind, String) {
     (
         ErrorKind::Memory,
         format!(
-            "the host would need more than {} for this attempt (child tasks, headers, buffers, log lines); keep less open at a time, or raise `host_bytes`",
+            "the host would need more than {} for this attempt (child tasks, headers, buffers, log lines); keep less open at a time, or raise `limits.host_bytes`",
             size(limits.host_bytes)
         ),
     )
@@ -27,7 +27,7 @@ pub(super) fn table(limits: &Limits) -> (ErrorKind, String) {
     (
         ErrorKind::Table,
         format!(
-            "needed more than {} table elements; raise `table_elements` in the configuration",
+            "needed more than {} table elements; raise `limits.table_elements`",
             grouped(limits.table_elements)
         ),
     )

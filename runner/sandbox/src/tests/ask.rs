@@ -181,7 +181,7 @@ async fn more_bytes_than_the_budget_are_an_error_value() {
         said.iter().all(|said| said.starts_with("limit: ")),
         "{said:?}"
     );
-    assert!(log[0].contains("raise `http_bytes`"), "{log:?}");
+    assert!(log[0].contains("raise `limits.http_bytes`"), "{log:?}");
 }
 
 #[tokio::test]
@@ -209,7 +209,7 @@ async fn requests_cost_fuel_and_are_counted() {
     // Slow calls are also charged for their time.
     assert!(one >= 100_000 && four >= 4 * 100_000, "{one} and {four}");
     let (said, log) = answers(report);
-    assert!(said[3].starts_with("limit: ") && log[0].contains("raise `http_requests`"));
+    assert!(said[3].starts_with("limit: ") && log[0].contains("raise `limits.http_requests`"));
 }
 
 #[tokio::test]

@@ -37,7 +37,7 @@ async fn writing_more_than_the_budget_is_an_error_value() {
             assert!(answer.starts_with(error), "{step}: {answers:?}");
         }
         assert_eq!(logs.len(), 1, "{logs:?}");
-        assert!(logs[0].contains("raise `file_bytes`"), "{logs:?}");
+        assert!(logs[0].contains("raise `limits.file_bytes`"), "{logs:?}");
         let size = fs::metadata(out.path().join("f")).expect("a file").len();
         assert!(size <= most, "{step}: {size} bytes");
     }

@@ -41,14 +41,14 @@ async fn more_bytes_than_the_budget_end_the_connection() {
     assert!(answers[1].contains(ENDED), "{answers:?}");
     assert!(answers[2].starts_with(ENDED), "{answers:?}");
     assert_eq!(logs.len(), 1);
-    assert!(logs[0].contains("raise `tcp_bytes`"), "{logs:?}");
+    assert!(logs[0].contains("raise `limits.tcp_bytes`"), "{logs:?}");
 
     let send =
         json!([{"connect": format!("127.0.0.1:{sink}")}, {"send": 60_000}, {"send": 60_000}]);
     let (answers, logs) = reach.run(send).await;
     assert_eq!(answers[..2], ["connected", "sent"]);
     assert!(answers[2].starts_with(ENDED), "{answers:?}");
-    assert!(logs[0].contains("raise `tcp_bytes`"), "{logs:?}");
+    assert!(logs[0].contains("raise `limits.tcp_bytes`"), "{logs:?}");
 
     // Both directions count together.
     let both = json!([{"connect": format!("127.0.0.1:{sink}")}, {"send": 60_000},
@@ -71,7 +71,10 @@ async fn connections_beyond_the_limit_are_denied() {
     let at_once = json!([{"connect_many": [address, 1_000]}]);
     let (answers, logs) = reach.run(at_once).await;
     assert!(answers[0].starts_with("5, then"), "{answers:?}");
-    assert!(logs[0].contains("raise `tcp_connections`"), "{logs:?}");
+    assert!(
+        logs[0].contains("raise `limits.tcp_connections`"),
+        "{logs:?}"
+    );
     let one_by_one: Vec<Value> = (0..6)
         .flat_map(|_| [json!({"connect": address}), json!("close")])
         .collect();

@@ -39,7 +39,7 @@ pub(super) async fn read(
         let row = row.map_err(|error| Trouble::of(&error, budget, limits.sql_bytes))?;
         if n_rows == limits.sql_rows {
             let message = format!(
-                "the result has more than {n_rows} rows, the limit of one statement; ask for less at a time with LIMIT, or raise `sql_rows`"
+                "the result has more than {n_rows} rows, the limit of one statement; ask for less at a time with LIMIT, or raise `limits.sql_rows`"
             );
             return Err(Trouble::Broken(GuestError::new("limit", message)));
         }
@@ -60,7 +60,7 @@ pub(super) async fn read(
             }
             if out.len() > most {
                 let message = format!(
-                    "the result has more than {} bytes as JSON, the limit of one statement; ask for less at a time, or raise `sql_bytes`",
+                    "the result has more than {} bytes as JSON, the limit of one statement; ask for less at a time, or raise `limits.sql_bytes`",
                     limits.sql_bytes
                 );
                 return Err(Trouble::Broken(GuestError::new("limit", message)));

@@ -49,7 +49,7 @@ impl SavedValues {
             return Err(GuestError::new(
                 "limit",
                 format!(
-                    "the saved values of this task would have {total} bytes together, the limit is {limit}; store the data elsewhere and save a reference, or raise `state_bytes`"
+                    "the saved values of this task would have {total} bytes together, the limit is {limit}; store the data elsewhere and save a reference, or raise `limits.state_bytes`"
                 ),
             ));
         }

@@ -28,7 +28,7 @@ impl Trouble {
             return Trouble::Broken(GuestError::new(
                 "limit",
                 format!(
-                    "the result has more than {bytes} bytes, the limit of one statement; ask for less at a time, or raise `sql_bytes`"
+                    "the result has more than {bytes} bytes, the limit of one statement; ask for less at a time, or raise `limits.sql_bytes`"
                 ),
             ));
         }

@@ -57,6 +57,6 @@ impl CapabilityContext for AttemptFiles {
 
 fn over_budget(limit: u64) -> String {
     format!(
-        "this attempt may write at most {limit} bytes to files (a new file counts {ENTRY_BYTES}); raise `file_bytes`"
+        "this attempt may write at most {limit} bytes to files (a new file counts {ENTRY_BYTES}); raise `limits.file_bytes`"
     )
 }

@@ -51,7 +51,7 @@ impl HttpBudget {
         // Logged once, because a loop around rejections would fill the log.
         if made == self.requests {
             self.warn(&format!(
-                "this attempt has made {} HTTP requests, which is its limit; push further tasks, or raise `http_requests`",
+                "this attempt has made {} HTTP requests, which is its limit; push further tasks, or raise `limits.http_requests`",
                 self.requests
             ));
         }
@@ -66,7 +66,7 @@ impl HttpBudget {
         }
         if before <= self.bytes {
             self.warn(&format!(
-                "this attempt has transferred {} bytes over HTTP, which is its limit; ask for less at a time, or raise `http_bytes`",
+                "this attempt has transferred {} bytes over HTTP, which is its limit; ask for less at a time, or raise `limits.http_bytes`",
                 self.bytes
             ));
         }

@@ -56,7 +56,7 @@ pub(crate) fn push(
     let bytes = children.bytes + args.len();
     if children.tasks.len() >= limit as usize {
         return Err(format!(
-            "this attempt has pushed {limit} tasks already, which is its limit; push one task that pushes the rest, or raise `pushes`"
+            "this attempt has pushed {limit} tasks already, which is its limit; push one task that pushes the rest, or raise `limits.pushes`"
         ));
     }
     if state.logs.lock().holds_a_secret(&args) {
@@ -85,13 +85,13 @@ pub(crate) fn push(
     let lanes = &state.context::<Children>().lanes;
     if lanes.len() >= most && !lanes.contains(&lane) {
         return Err(format!(
-            "this attempt has pushed to {most} lanes already, which is its limit: a lane is a queue, a handler and a priority, and lanes that have tasks count too; push to fewer queues, push one task that pushes the rest, or raise `lanes`"
+            "this attempt has pushed to {most} lanes already, which is its limit: a lane is a queue, a handler and a priority, and lanes that have tasks count too; push to fewer queues, push one task that pushes the rest, or raise `limits.lanes`"
         ));
     }
     let cost = (child.args.len() + child.key.as_ref().map_or(0, String::len)) as u64 + CHILD_BYTES;
     state.account.take(cost).map_err(|_| {
         format!(
-            "the host keeps {} bytes for this attempt already, which is its limit; push less, or raise `host_bytes`",
+            "the host keeps {} bytes for this attempt already, which is its limit; push less, or raise `limits.host_bytes`",
             state.limits.host_bytes
         )
     })?;

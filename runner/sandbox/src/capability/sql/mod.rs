@@ -75,7 +75,7 @@ async fn run(
         return Err(GuestError::new(
             "limit",
             format!(
-                "this attempt has run {limit} SQL statements, which is its limit; do more in one statement, or raise `sql_statements`"
+                "this attempt has run {limit} SQL statements, which is its limit; do more in one statement, or raise `limits.sql_statements`"
             ),
         ));
     }

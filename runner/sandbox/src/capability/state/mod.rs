@@ -67,7 +67,7 @@ pub(crate) fn check(state: &mut StoreData, name: &str, value: &str) -> Result<()
     }
     if value.len() as u64 > limit {
         let message = format!(
-            "the value has {} bytes, the limit is {limit}; store the data elsewhere and save a reference, or raise `state_bytes`",
+            "the value has {} bytes, the limit is {limit}; store the data elsewhere and save a reference, or raise `limits.state_bytes`",
             value.len()
         );
         return Err(GuestError::new("limit", message));

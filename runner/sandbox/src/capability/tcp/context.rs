@@ -45,7 +45,9 @@ impl CapabilityContext for Tcp {
 }
 
 fn over_budget(limit: u64) -> String {
-    format!("this attempt may send and receive at most {limit} bytes over TCP; raise `tcp_bytes`")
+    format!(
+        "this attempt may send and receive at most {limit} bytes over TCP; raise `limits.tcp_bytes`"
+    )
 }
 
 /// Logs a denial, unless the log has it already.
@@ -66,7 +68,7 @@ pub(crate) fn log_once(state: &mut StoreData, message: &str) {
 pub(super) fn too_many(state: &mut StoreData) -> ErrorCode {
     if !std::mem::replace(&mut state.context::<Tcp>().logged, true) {
         let message = format!(
-            "this attempt may open at most {} TCP connections; raise `tcp_connections`",
+            "this attempt may open at most {} TCP connections; raise `limits.tcp_connections`",
             state.limits.tcp_connections
         );
         let _ = state.logs.lock().write(LogLevel::Warn, &message, "");

@@ -44,7 +44,7 @@ async fn an_endless_body_ends_at_the_budget() {
         matches!(error, Error::HttpResponseBodySize(Some(n)) if n == 1 << 20),
         "{error}"
     );
-    assert!(asker.log().contains("raise `http_bytes`"));
+    assert!(asker.log().contains("raise `limits.http_bytes`"));
     // The budget is the attempt's, so nothing more is transferred.
     let answer = asker.get(&server.url("/")).await;
     answer.expect_err("nothing is left");

@@ -320,7 +320,11 @@ async fn denied_requests_count_and_do_not_flood_the_log() {
     }
     let log = asker.log();
     assert_eq!(log.matches("denied GET").count(), 20, "{log}");
-    assert_eq!(log.matches("raise `http_requests`").count(), 1, "{log}");
+    assert_eq!(
+        log.matches("raise `limits.http_requests`").count(),
+        1,
+        "{log}"
+    );
 }
 
 #[tokio::test]
