@@ -50,7 +50,7 @@ macro_rules! __log {
     };
 }
 
-/// Logs a line at debug level: `debug!(rows = 12, "read {name}")`. See [`info!`].
+/// Logs a line at debug level: `debug!(rows = 12, "read {name}")`. See [`info!`](crate::info!).
 #[macro_export]
 macro_rules! debug {
     ($($line:tt)+) => { $crate::__log!(Debug, $($line)+) };
@@ -76,14 +76,14 @@ macro_rules! info {
 }
 
 /// Logs a line at warn level: something unexpected that does not stop the handler.
-/// See [`info!`].
+/// See [`info!`](crate::info!).
 #[macro_export]
 macro_rules! warn {
     ($($line:tt)+) => { $crate::__log!(Warn, $($line)+) };
 }
 
 /// Logs a line at error level. It does not fail the attempt: return an
-/// [`Error`](crate::Error) for that. See [`info!`].
+/// [`Error`](crate::Error) for that. See [`info!`](crate::info!).
 #[macro_export]
 macro_rules! error {
     ($($line:tt)+) => { $crate::__log!(Error, $($line)+) };
