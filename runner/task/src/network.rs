@@ -224,7 +224,7 @@ fn embedded(address: IpAddr) -> Option<Ipv4Addr> {
 /// The target of a connection that some granted rule allows, before its name is resolved.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Destination {
-    /// In the form of [`pgtq_contract::host`].
+    /// In the form of [`pgtq_contract::host()`].
     pub host: String,
     /// Which port.
     pub port: u16,

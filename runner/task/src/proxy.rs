@@ -12,7 +12,7 @@ use crate::grant::Secret;
 /// `http://user:password@proxy.example.com:3128`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HttpProxy {
-    /// In the form of [`pgtq_contract::host`].
+    /// In the form of [`pgtq_contract::host()`].
     pub host: String,
     /// Its port.
     pub port: u16,
