@@ -372,11 +372,11 @@ fn every_message_that_operations_quotes_is_in_the_program() {
     let messages = quoted_messages(&document("docs/operate.md"));
     for message in &messages {
         // Capitals stand for what differs, and what is in a message in backticks is a name.
-        let words = message.split([' ', '`']).collect::<Vec<_>>();
-        let is_placeholder = |word: &&str| {
-            !word.is_empty() && word.chars().all(|c| c.is_ascii_uppercase() || c == ',')
+        let tokens = message.split([' ', '`']).collect::<Vec<_>>();
+        let is_placeholder = |token: &&str| {
+            !token.is_empty() && token.chars().all(|c| c.is_ascii_uppercase() || c == ',')
         };
-        for part in words.split(is_placeholder as fn(&&str) -> bool) {
+        for part in tokens.split(is_placeholder as fn(&&str) -> bool) {
             let part = part.join(" ");
             let part = part.trim();
             let is_long = part.matches(' ').count() >= 2;

@@ -1,4 +1,4 @@
-//! The calls in words.
+//! The text of each call, for reports of failed schedules.
 
 use std::fmt;
 
